@@ -1,0 +1,197 @@
+"""The fold of a journal: what trials there are, and how each one stands.
+
+The search machine keeps one while it runs; `nas leaderboard` and `nas status` fold a journal into one and ask it. No
+rewards here: metrics are facts, rewards are opinions about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nas.records import (
+    MACHINE_FAILURES,
+    AttemptAnswered,
+    AttemptStarted,
+    BudgetChanged,
+    DriverTookOver,
+    Event,
+    Failed,
+    LateResult,
+    Outcome,
+    Proposal,
+    Proposed,
+    RunEnded,
+    RunStarted,
+    TrialEnded,
+    TrialReported,
+    WorkersChanged,
+)
+
+TrialState = Literal["pending", "running", "completed", "failed", "duplicate"]
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    attempt: int
+    started: float  # seconds since the Unix epoch
+    fresh: bool = False
+    answered: float | None = None
+    outcome: Outcome | None = None
+    abandoned: bool = False  # its driver is gone: nobody waits for it, though its result may still be found
+
+
+@dataclass(slots=True)
+class Trial:
+    proposal: Proposal
+    proposed: float
+    duplicate_of: int | None = None
+    state: TrialState = "pending"
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)  # attempts in the order in which they answered
+    outcome: Outcome | None = None  # the one that counts, when the trial has ended
+    ended: float | None = None
+    reports: list[tuple[int, int, Mapping[str, float]]] = field(default_factory=list)  # (attempt, step, metrics)
+    late: list[tuple[int, Outcome]] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        return self.proposal.number
+
+    @property
+    def open(self) -> bool:
+        return self.state in ("pending", "running")
+
+    @property
+    def lost(self) -> int:
+        """Attempts that machines took: lost, preempted, or abandoned with their driver and never heard of again."""
+        return sum(
+            a.abandoned if a.outcome is None else isinstance(a.outcome, Failed) and a.outcome.kind in MACHINE_FAILURES
+            for a in self.attempts
+        )
+
+    def running_attempt(self) -> AttemptRecord | None:
+        """The attempt that somebody waits for, if any."""
+        last = self.attempts[-1] if self.attempts else None
+        return last if last and last.outcome is None and not last.abandoned else None
+
+    def curve(self) -> list[tuple[int, Mapping[str, float]]]:
+        """(step, metrics) of the attempt that counts: the answered one, else the latest that reported."""
+        if not self.reports:
+            return []
+        answered = [a.attempt for a in self.attempts if a.outcome is not None and a.outcome is self.outcome]
+        wanted = answered[0] if answered else self.reports[-1][0]
+        return [(step, metrics) for attempt, step, metrics in self.reports if attempt == wanted]
+
+
+@dataclass(slots=True)
+class History:
+    """Applied events, in order. Every field is a function of them alone."""
+
+    started: RunStarted | None = None
+    config: dict[str, Any] = field(default_factory=dict)  # as recorded, with later changes of budget and cluster
+    trials: dict[int, Trial] = field(default_factory=dict)
+    ended: RunEnded | None = None  # the last word of the last driver, if it had one
+    driver: DriverTookOver | None = None
+    epochs: int = 0  # how many drivers there have been
+    workers: int = 0  # slots of the present driver
+    last_event: float = 0.0
+    _active: float = 0.0  # seconds that earlier drivers were at it
+    _driver_since: float = 0.0
+    _available: float = 0.0  # worker-seconds on offer, up to _available_since
+    _available_since: float = 0.0
+    _busy: float = 0.0  # worker-seconds spent in attempts that are over
+
+    def apply(self, event: Event, time: float) -> None:
+        """Take in one event that happened at ``time`` (seconds since the Unix epoch)."""
+        match event:
+            case RunStarted():
+                self.started = event
+                self.config = dict(event.config)
+            case DriverTookOver():
+                self._take_over(event, time)
+            case BudgetChanged():
+                self.config = _with_changes(self.config, event.changes)
+            case WorkersChanged():
+                self._available += self.workers * (time - self._available_since)
+                self._available_since = time
+                self.workers = event.workers
+            case Proposed():
+                number = event.proposal.number
+                self.trials[number] = Trial(event.proposal, time, event.duplicate_of)
+            case AttemptStarted():
+                trial = self.trials[event.trial]
+                trial.state = "running"
+                trial.attempts.append(AttemptRecord(event.attempt, time, event.fresh))
+            case AttemptAnswered():
+                self._answered(event, time)
+            case TrialReported():
+                self.trials[event.trial].reports.append((event.attempt, event.step, event.metrics))
+            case TrialEnded():
+                self._trial_ended(event, time)
+            case LateResult():
+                self.trials[event.trial].late.append((event.attempt, event.outcome))
+            case RunEnded():
+                self.ended = event
+                self._abandon(time)
+        self.last_event = time
+
+    def active_seconds(self, now: float | None = None) -> float:
+        """Summed time that drivers were at work: up to ``now``, or to the last event for a reader of a journal."""
+        until = self.last_event if now is None else now
+        return self._active + max(0.0, until - self._driver_since if self.epochs else 0.0)
+
+    def utilisation(self, now: float | None = None) -> float:
+        """Busy over available worker-seconds, 0 to 1; 0 where no worker has been there yet."""
+        until = self.last_event if now is None else now
+        available = self._available + self.workers * max(0.0, until - self._available_since)
+        running = (trial.running_attempt() for trial in self.trials.values() if trial.state == "running")
+        busy = self._busy + sum(max(0.0, until - attempt.started) for attempt in running if attempt)
+        return min(1.0, busy / available) if available > 0 else 0.0
+
+    def _take_over(self, event: DriverTookOver, time: float) -> None:
+        if self.epochs:
+            self._active += self.last_event - self._driver_since
+            self._available += self.workers * (self.last_event - self._available_since)
+        self.driver, self.epochs, self.ended, self.workers = event, self.epochs + 1, None, 0
+        self._driver_since = self._available_since = time
+        self._abandon(self.last_event)
+
+    def _abandon(self, time: float) -> None:
+        """Nobody waits any more, since ``time``, for what was running."""
+        for trial in self.trials.values():
+            if attempt := trial.running_attempt():
+                attempt.abandoned = True
+                self._busy += time - attempt.started
+                trial.state = "pending"
+
+    def _answered(self, event: AttemptAnswered, time: float) -> None:
+        trial = self.trials[event.trial]
+        attempt = trial.attempts[event.attempt]
+        if not attempt.abandoned:
+            self._busy += time - attempt.started
+        attempt.outcome, attempt.answered = event.outcome, time
+        trial.answers.append(event.attempt)
+        if trial.running_attempt() is None:
+            trial.state = "pending"
+
+    def _trial_ended(self, event: TrialEnded, time: float) -> None:
+        trial = self.trials[event.trial]
+        trial.state, trial.ended = event.state, time
+        if event.attempt is not None:
+            last = trial.attempts[event.attempt]
+            trial.outcome = last.outcome or Failed("lost", f"lost {trial.lost} times with the drivers that ran it")
+        elif event.state == "duplicate" and trial.duplicate_of is not None:
+            trial.outcome = self.trials[trial.duplicate_of].outcome
+        elif event.state == "failed":
+            trial.outcome = Failed("invalid", trial.proposal.invalid)
+
+
+def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with the values at dotted keys replaced."""
+    result = dict(config)
+    for key, value in changes.items():
+        head, _, rest = key.partition(".")
+        result[head] = _with_changes(result.get(head) or {}, {rest: value}) if rest else value
+    return result

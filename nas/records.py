@@ -1,0 +1,326 @@
+"""What happened, as values: every journal event, and the words that pass between driver, controllers and executors.
+
+Nothing here does anything. An event's JSON form carries its kind under ``event``; fields added in later versions have
+defaults, so that a journal written by any released version still reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+FailureKind = Literal["invalid", "out_of_memory", "diverged", "error", "crashed", "timeout", "lost", "preempted"]
+FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
+MACHINE_FAILURES = frozenset({"lost", "preempted"})  # what the machines did: retried, and charged to nobody
+SUSPECT_WHEN_REUSED = frozenset({"out_of_memory", "crashed", "timeout"})  # a reused child may be to blame
+
+
+# What a controller proposes and is told ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One trial as its controller proposed it; journaled before anything is launched, and never asked for again."""
+
+    number: int  # of the trial, from 0
+    decisions: Mapping[str, int | float]  # active decisions only: path -> index, integer or real, in the order drawn
+    candidate: Mapping[str, Any]  # plain JSON; see space.Candidate
+    hash: str  # SHA-256 of the candidate's canonical JSON
+    log_probability: float | None = None  # under the policy that drew it; None where a controller has none
+    policy: int = 0  # version of the policy that drew it: how many updates it had seen
+    notes: Mapping[str, Any] = field(default_factory=dict)  # the controller's own, plain JSON, handed back on replay
+    invalid: str = ""  # why it cannot be trained, where that is known before training
+    rejected: int = 0  # draws of the same ask that violated a constraint before this one did not
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """A controller's answer when there is nothing left to propose."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What a finished trial is worth; higher is better. Never NaN nor infinite: those are refused here, at birth."""
+
+    value: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"a reward must be finite, not {self.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFailure:
+    """What the candidate itself did wrong. Controllers count it as the worst reward told so far (see controllers)."""
+
+    kind: FailureKind
+
+
+# What an attempt is and how it ends ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Everything that a worker needs to train one candidate once."""
+
+    run: str  # run id: a result that names another is as if absent
+    trial: int
+    attempt: int  # from 0 within the trial
+    candidate: Mapping[str, Any]
+    hash: str
+    seed: int  # derived from (run seed, "train", trial): the same for every attempt
+    folder: str  # the trial's folder, RUN/trials/<trial>; the attempt's own is <folder>/<attempt>
+    fresh: bool = False  # must run in a child process that has trained nothing before
+    deadline: float | None = None  # seconds allowed, from the attempt's start
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Training ended; every metric is finite."""
+
+    metrics: Mapping[str, float]
+    seconds: float = 0.0  # from the attempt's start in its child to its end
+    notes: Mapping[str, Any] = field(default_factory=dict)  # plain JSON: chosen dtype and why, device, ...
+    fresh: bool = True  # the child had trained nothing before
+    place: str = ""  # host/pid of the child
+    outcome: str = field(default="succeeded", init=False)
+
+    def __post_init__(self) -> None:
+        bad = [name for name, value in self.metrics.items() if not math.isfinite(value)]
+        if bad:
+            raise ValueError(f"not finite: {', '.join(bad)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failure is a value: what kind, one line of why, and the traceback where there is one."""
+
+    kind: FailureKind
+    message: str
+    traceback: str = ""
+    seconds: float = 0.0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = True
+    place: str = ""
+    outcome: str = field(default="failed", init=False)
+
+
+Outcome = Succeeded | Failed
+
+
+def settles(outcome: Outcome) -> bool:
+    """Whether the outcome says something of the candidate, and so ends its trial.
+
+    Machine failures do not, nor does a failure for which a reused child may be to blame: that is repeated in a fresh
+    one before it is charged.
+    """
+    match outcome:
+        case Succeeded():
+            return True
+        case Failed(kind, fresh=fresh):
+            return kind not in MACHINE_FAILURES and (fresh or kind not in SUSPECT_WHEN_REUSED)
+
+
+# What an executor reports to the search ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsChanged:
+    """How many attempts can run at once, from now on."""
+
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    trial: int
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    trial: int
+    attempt: int
+    step: int  # what the objective counts: epochs, for the shipped trainer
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed and nothing else did."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A person or a batch system asked the run to stop: start nothing more, wait for what runs."""
+
+
+Happening = SlotsChanged | Answered | Reported | Tick | StopRequested
+
+
+# Journal events ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run: str  # a random id, in every result of this run
+    name: str
+    config: Mapping[str, Any]  # whole, defaults filled in
+    space: Mapping[str, Any]  # the space's document, as read
+    task: Mapping[str, Any]  # what `task.*` was in the space's expressions
+    seed: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+    event: str = field(default="run_started", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DriverTookOver:
+    """The first line of every segment: who writes it, and how much of the earlier segments it builds on."""
+
+    host: str
+    pid: int
+    process_started: float  # with pid, names one process for ever (clock ticks since boot)
+    boot: str  # the host's boot id
+    accepted: Mapping[str, Any] = field(default_factory=dict)  # earlier segment -> {"length": bytes, "checksum": hex}
+    event: str = field(default="driver_took_over", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChanged:
+    """On going on, budget and cluster may differ from the recorded config; the change is journaled."""
+
+    changes: Mapping[str, Any]  # dotted key -> new value
+    event: str = field(default="budget_changed", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersChanged:
+    """How many attempts can run at once, from now on: what utilisation is measured against."""
+
+    workers: int
+    event: str = field(default="workers_changed", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    proposal: Proposal
+    duplicate_of: int | None = None  # the trial with the same hash: this one is not trained
+    event: str = field(default="proposed", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    trial: int
+    attempt: int
+    fresh: bool = False
+    event: str = field(default="attempt_started", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAnswered:
+    """The first answer of an attempt whose trial was still open."""
+
+    trial: int
+    attempt: int
+    outcome: Outcome
+    event: str = field(default="attempt_answered", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReported:
+    trial: int
+    attempt: int
+    step: int
+    metrics: Mapping[str, float]
+    event: str = field(default="trial_reported", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    """Exactly one for each trial, however many attempts it took."""
+
+    trial: int
+    state: Literal["completed", "failed", "duplicate"]
+    attempt: int | None = None  # whose answer counts; None for a duplicate or one never launched
+    event: str = field(default="trial_ended", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LateResult:
+    """An answer that came when its trial was already closed, or its attempt already answered. Kept, and not counted."""
+
+    trial: int
+    attempt: int
+    outcome: Outcome
+    event: str = field(default="late_result", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run is over, or was stopped on request (``interrupted``; a later segment then goes on)."""
+
+    reason: Literal["budget", "exhausted", "diagnosis", "interrupted"]
+    message: str = ""
+    digest: str = ""  # of the live state; replaying the journal up to here must give the same
+    event: str = field(default="run_ended", init=False)
+
+
+Event = (
+    RunStarted
+    | DriverTookOver
+    | BudgetChanged
+    | WorkersChanged
+    | Proposed
+    | AttemptStarted
+    | AttemptAnswered
+    | TrialReported
+    | TrialEnded
+    | LateResult
+    | RunEnded
+)
+
+EVENTS: dict[str, type] = {kind.__dataclass_fields__["event"].default: kind for kind in get_args(Event)}
+
+
+def event_from_json(data: Mapping[str, Any]) -> Event:
+    """The event that ``orjson.dumps(event)`` came from; keys that this version does not know are dropped.
+
+    Raises:
+        ValueError: the kind is unknown (a journal of a newer version), or a field is missing.
+    """
+    kind = EVENTS.get(data.get("event", ""))
+    if kind is None:
+        raise ValueError(f"unknown journal event {data.get('event')!r}: was it written by a newer version of nas?")
+    values = _known_fields(kind, data)
+    if "proposal" in values:
+        values["proposal"] = Proposal(**_known_fields(Proposal, values["proposal"]))
+    if "outcome" in values:
+        values["outcome"] = outcome_from_json(values["outcome"])
+    try:
+        event: Event = kind(**values)
+    except TypeError as error:
+        raise ValueError(f"journal event {data['event']!r}: {error}") from None
+    return event
+
+
+def outcome_from_json(data: Mapping[str, Any]) -> Outcome:
+    """The outcome that ``orjson.dumps(outcome)`` came from. Raises ValueError where it is neither kind."""
+    match data.get("outcome"):
+        case "succeeded":
+            return Succeeded(**_known_fields(Succeeded, data))
+        case "failed":
+            return Failed(**_known_fields(Failed, data))
+        case other:
+            raise ValueError(f"unknown outcome {other!r}")
+
+
+def _known_fields(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: data[f.name] for f in dataclasses.fields(kind) if f.init and f.name in data}
