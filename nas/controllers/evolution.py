@@ -1,0 +1,125 @@
+"""Regularized evolution (Real et al. 2019, arXiv:1802.01548, algorithm 1), asynchronous.
+
+The alive are the last P trials told: the oldest dies whatever its fitness ("aging"). A parent wins a tournament among S
+alive, drawn with replacement; its child has one active decision redrawn, keeps every value whose path stays active, and
+draws from the prior what has become active. The first P proposals are drawn from the prior. A failure has the worst
+fitness. The paper does not say what to do about repeats: here a child known already is mutated further. A space's
+starts count among the first P, and join the population when that is complete: as its oldest they would die childless.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from random import Random
+
+import orjson
+
+from nas.controllers.proposals import (
+    FROM_PRIOR,
+    REDRAWS,
+    Rejections,
+    is_settled,
+    nothing_new,
+    redraw_seed,
+    to_proposal,
+)
+from nas.controllers.settings import EvolutionSettings
+from nas.controllers.start import START
+from nas.records import CandidateFailure, Exhausted, Proposal, Reward
+from nas.space import Decision, Draw, Space, admits, draw_prior
+
+FURTHER = 5  # mutations put upon each other before a new parent is chosen
+
+Values = Mapping[str, int | float]
+
+
+class EvolutionController:
+    def __init__(self, settings: EvolutionSettings, space: Space, seed: int) -> None:
+        self._settings = settings
+        self._space = space
+        self._seed = seed
+        self._began = 0
+        self._known: set[str] = set()
+        # (fitness, decisions), oldest first; fitness None is a failure, worse than any number
+        self._alive: deque[tuple[float | None, Values]] = deque(maxlen=settings.population)
+        self._starts: list[tuple[float | None, Values]] = []  # likewise, until the population is complete
+
+    def ask(self, number: int) -> Proposal | Exhausted:
+        founding = self._began < self._settings.population or not self._alive
+        rejections = Rejections(self._space)
+        repeat: Draw | None = None
+        for redraw in range(REDRAWS + 1):
+            rng = Random(redraw_seed(self._seed, number, redraw))
+            if founding or len(rejections) >= FROM_PRIOR:
+                draw = self._space.prior(rng)
+            elif repeat and redraw % FURTHER:
+                draw = self._child(repeat.decisions, rng)
+            else:
+                draw = self._child(self._tournament(rng), rng)
+            if rejections.takes(draw):
+                continue
+            if draw.candidate.hash not in self._known:
+                return to_proposal(number, draw, rejected=len(rejections))
+            repeat = draw
+        if repeat is None:
+            return rejections.exhausted()
+        found = nothing_new(self._space, self._known, repeat)
+        return found if isinstance(found, Exhausted) else to_proposal(number, found, rejected=len(rejections))
+
+    def _tournament(self, rng: Random) -> Values:
+        contenders = [rng.choice(self._alive) for _ in range(self._settings.sample)]
+        return max(contenders, key=lambda one: (one[0] is not None, one[0]))[1]
+
+    def _child(self, parent: Values, rng: Random) -> Draw:
+        return mutate(self._space, parent, [p for p in parent if not is_settled(self._space.by_path[p])], rng)
+
+    def began(self, proposal: Proposal) -> None:
+        self._began += 1
+        if self._began == self._settings.population:
+            self._alive.extend(self._starts)
+            self._starts.clear()
+        self._known.add(proposal.hash)
+
+    def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
+        fitness = result.value if isinstance(result, Reward) else None
+        early = START in proposal.notes and self._began < self._settings.population
+        (self._starts if early else self._alive).append((fitness, dict(proposal.decisions)))
+
+    def save(self) -> bytes:
+        alive = {"alive": list(self._alive), "starts": self._starts}
+        return orjson.dumps({"began": self._began, "known": sorted(self._known), **alive})
+
+    def load(self, state: bytes) -> None:
+        data = orjson.loads(state)
+        self._began = data["began"]
+        self._known = set(data["known"])
+        self._alive.clear()
+        self._alive.extend((fitness, values) for fitness, values in data["alive"])
+        self._starts = [(fitness, values) for fitness, values in data["starts"]]
+
+
+def mutate(space: Space, parent: Values, mutable: list[str], rng: Random) -> Draw:
+    """A child of ``parent`` with one of the ``mutable`` paths redrawn to another value.
+
+    What a constraint rules out, given what the child has by then, is redrawn as well.
+    """
+    target = rng.choice(mutable) if mutable else None
+
+    def choose(decision: Decision) -> int | float:
+        if decision.path == target:
+            return _another(decision, parent[target], rng)
+        if decision.path in parent and admits(decision, parent[decision.path]):
+            return parent[decision.path]
+        return draw_prior(decision, rng)
+
+    return space.walk(choose)
+
+
+def _another(decision: Decision, value: int | float, rng: Random) -> int | float:
+    """A value from the prior that is not ``value``; after 100 draws (a weight near one) whatever came."""
+    for _ in range(100):
+        drawn = draw_prior(decision, rng)
+        if drawn != value:
+            break
+    return drawn

@@ -1,0 +1,274 @@
+"""The RL controller: a learned policy proposes, and the rewards of its proposals train it.
+
+A proposal is a fresh draw of the policy, or (``edits`` of them, once there is something to edit) one of the best trials
+with a decision or a few drawn again: the policy decides those, given what is kept, and its recorded log-probability is
+of those alone (as in Evo-NAS, Maziarz et al. 2018). What was proposed before is drawn again, fresh draws with a higher
+exploration floor up to the prior itself, edits with one more decision.
+
+Constraints are seen as masks: heads are masked and renormalised when a candidate is drawn, and again when its trial is
+learned from (masks follow from the decisions, so they need not be recorded). What was rejected in the end is forgotten.
+
+Every ``update_every`` trials told, after the first ``warmup``, the policy takes ``steps`` Adam steps on
+
+    - mean_window  min(r A, clip(r, 1 - c, 1 + c) A)       clipped policy gradient (Schulman et al. 2017, eq. 7)
+    - w_replay * mean_elite  log policy                    priority queue training (Abolafia et al. 2018)
+    + w_entropy * relu(floor - entropy / prior entropy)    keeps the policy from closing up
+
+r is the ratio of a trial's probability now to the one recorded when it was drawn, both under the mixture with the prior
+that draws proposals: rewards may come late and out of order, and a stale trial's pull is clipped. A is the trial's rank
+among all told (failures last, ties shared), less a moving average of ranks, so the scale of rewards does not matter.
+The elite are the best distinct candidates so far; replay counts each by how far its rank is above the middle, so a
+constant reward teaches nothing.
+
+Learning is a function of the sequence of tells: counts decide when, one torch thread and derived seeds decide the bits.
+Left out for now: a learned reward model whose imagined rewards would train the policy between real ones.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+
+from nas.controllers.policy import Drawn, Masks, Policy
+from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, nothing_new, redraw_seed, to_proposal
+from nas.controllers.settings import RLSettings
+from nas.controllers.threads import one_thread
+from nas.errors import NasError
+from nas.records import CandidateFailure, Exhausted, Proposal, Reward
+from nas.seeds import derive
+from nas.space import Draw, Space
+
+FLOOR_AT_MOST = 0.25  # of the first draw, however few the decisions
+RAISED_AFTER = 4  # repeats drawn, before the exploration floor is doubled or one more decision edited
+PARENTS = 3  # the best trials that are edited
+ANOTHER_EDIT = 0.5  # the chance to edit one decision more, again and again
+EDIT_FLOOR = 0.6  # exploration floor of an edit: what is drawn again should mostly become something else
+PRIOR_DRAWS = 64  # to learn how many decisions a candidate has, on average
+BASELINE_DECAY = 0.9  # per update
+ADAM = (0.9, 0.999, 1e-8)
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A trial and what it was worth; None is a failure, worse than any number."""
+
+    number: int
+    hash: str
+    decisions: Mapping[str, int | float]
+    steps: Sequence[tuple[int, int]]  # the same as (decision, bin)
+    drawn: Sequence[bool]  # for each step, whether the policy decided it; the others were kept from a parent
+    log_mixture: float | None  # of those at ask time, without densities; None where the policy did not draw it
+    floor: float
+    value: float | None
+    masks: Masks = ()  # what constraints had ruled out when it was drawn
+
+
+class RLController:
+    def __init__(self, settings: RLSettings, space: Space, seed: int) -> None:
+        self._settings = settings
+        self._space = space
+        self._seed = seed
+        with one_thread():
+            self._policy = Policy(space, settings.hidden, derive(seed, "policy"))
+        draws = [space.prior(Random(derive(seed, "length", i))) for i in range(PRIOR_DRAWS)]
+        length = max(1.0, sum(len(draw.decisions) for draw in draws) / PRIOR_DRAWS)
+        self._floor = min(FLOOR_AT_MOST, settings.floor / length)
+        self._known: set[str] = set()
+        self._count = 0  # trials told
+        self._failures = 0
+        self._values: list[float] = []  # all rewards told, sorted
+        self._window: deque[Told] = deque(maxlen=settings.window)
+        self._elite: list[Told] = []  # best first, distinct hashes
+        self._baseline = 0.0
+        self._updates = 0
+        self._steps = 0  # Adam's
+        self._moments = torch.zeros(2, len(self._policy.theta))
+
+    # The protocol ----------------------------------------------------------------------------------------------------
+
+    def ask(self, number: int) -> Proposal | Exhausted:
+        rejections = Rejections(self._space)
+        repeat: Draw | None = None
+        repeats = 0
+        for redraw in range(REDRAWS + 1):
+            rng = Random(redraw_seed(self._seed, number, redraw))
+            drawn, notes = self._drawn(rng, repeats, len(rejections))
+            if rejections.takes(drawn.draw):
+                continue
+            if drawn.draw.candidate.hash not in self._known:
+                return to_proposal(
+                    number,
+                    drawn.draw,
+                    log_probability=drawn.log_probability,
+                    policy=self._updates,
+                    notes=notes,
+                    rejected=len(rejections),
+                )
+            repeat, repeats = drawn.draw, repeats + 1
+        if repeat is None:
+            return rejections.exhausted()
+        found = nothing_new(self._space, self._known, repeat)
+        if isinstance(found, Exhausted):
+            return found
+        return to_proposal(number, found, policy=self._updates, rejected=len(rejections))
+
+    def _drawn(self, rng: Random, repeats: int, rejected: int) -> tuple[Drawn, dict[str, Any]]:
+        if rejected >= FROM_PRIOR:
+            return self._policy.draw(rng, 1.0), {"floor": 1.0}
+        return self._edit(rng, repeats) if self._edits(rng) else self._fresh(rng, repeats)
+
+    def _edits(self, rng: Random) -> bool:
+        return bool(self._elite) and self._count >= self._settings.warmup and rng.random() < self._settings.edits
+
+    def _fresh(self, rng: Random, repeats: int) -> tuple[Drawn, dict[str, Any]]:
+        floor = min(1.0, self._floor * 2.0 ** (repeats // RAISED_AFTER))
+        return self._policy.draw(rng, floor), {"floor": floor}
+
+    def _edit(self, rng: Random, repeats: int) -> tuple[Drawn, dict[str, Any]]:
+        """One of the best with a decision, or a few, drawn again; what thereby becomes active is drawn, too."""
+        parent = self._elite[rng.randrange(min(PARENTS, len(self._elite)))]
+        count = 1 + repeats // RAISED_AFTER
+        while rng.random() < ANOTHER_EDIT:
+            count += 1
+        again = rng.sample(list(parent.decisions), min(count, len(parent.decisions)))
+        kept = {path: value for path, value in parent.decisions.items() if path not in again}
+        drawn = self._policy.draw(rng, EDIT_FLOOR, kept)
+        return drawn, {"floor": EDIT_FLOOR, "parent": parent.number, "drawn": list(drawn.drawn)}
+
+    def began(self, proposal: Proposal) -> None:
+        self._known.add(proposal.hash)
+
+    def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
+        policy, decisions = self._policy, dict(proposal.decisions)
+        decided = proposal.notes.get("drawn", decisions)
+        log_mixture = None
+        if proposal.log_probability is not None:
+            log_mixture = proposal.log_probability - policy.density_of(decisions, decided)
+        told = Told(
+            number=proposal.number,
+            hash=proposal.hash,
+            decisions=decisions,
+            steps=policy.encoded(decisions),
+            drawn=[path in decided for path in decisions],
+            log_mixture=log_mixture,
+            floor=float(proposal.notes.get("floor", 1.0)),
+            value=result.value if isinstance(result, Reward) else None,
+            masks=policy.masks(decisions),
+        )
+        self._remember(told)
+        past_warmup = self._count - self._settings.warmup
+        if past_warmup >= 0 and past_warmup % self._settings.update_every == 0 and self._space.decisions:
+            with one_thread():
+                self._update()
+
+    def _remember(self, told: Told) -> None:
+        self._count += 1
+        self._window.append(told)
+        if told.value is None:
+            self._failures += 1
+            return
+        insort(self._values, told.value)
+        if all(told.hash != other.hash for other in self._elite):
+            self._elite.append(told)
+            self._elite.sort(key=lambda one: (-(one.value or 0.0), one.number))
+            del self._elite[self._settings.elite :]
+
+    # Learning --------------------------------------------------------------------------------------------------------
+
+    def _rank(self, told: Told) -> float:
+        """Where a trial stands among all told, from -1 (worst) to 1 (best); ties share the middle of their places."""
+        total = len(self._values) + self._failures
+        if total == 1:
+            return 0.0
+        if told.value is None:
+            below, equal = 0, self._failures
+        else:
+            below = self._failures + bisect_left(self._values, told.value)
+            equal = self._failures + bisect_right(self._values, told.value) - below
+        return 2.0 * (below + (equal - 1) / 2) / (total - 1) - 1.0
+
+    def _update(self) -> None:
+        settings, policy = self._settings, self._policy
+        window = [told for told in self._window if told.log_mixture is not None]
+        trials = [*window, *self._elite]
+        ranks = np.array([self._rank(told) for told in trials], np.float32)
+        in_window = torch.arange(len(trials)) < len(window)
+        if window:
+            mean = float(ranks[: len(window)].mean())
+            self._baseline = (
+                mean if not self._updates else (BASELINE_DECAY * self._baseline + (1 - BASELINE_DECAY) * mean)
+            )
+        rank = torch.from_numpy(ranks)
+        advantage = torch.where(in_window, rank - self._baseline, 0.0) / max(1, len(window))
+        replay = torch.where(in_window, 0.0, rank.clamp(min=0.0)) / max(1, len(self._elite))
+        before = torch.tensor([told.log_mixture or 0.0 for told in trials])
+        floor = torch.tensor([told.floor for told in trials])
+        replayed = [(told.steps, [True] * len(told.steps), told.masks) for told in self._elite]
+        batch = policy.sequences([*((told.steps, told.drawn, told.masks) for told in window), *replayed])
+        for _ in range(settings.steps):
+            theta = policy.theta.requires_grad_()
+            scores = policy.score(theta, batch, floor)
+            ratio = (scores.log_mixture - before).clamp(-20.0, 20.0).exp()
+            clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+            gain = torch.minimum(ratio * advantage, clipped * advantage).sum()
+            likelihood = (scores.log_policy * replay).sum()
+            kept = scores.entropy.sum() / scores.prior_entropy.sum().clamp(min=1e-6)
+            closing = torch.relu(settings.entropy_floor - kept)
+            loss = settings.entropy_weight * closing - gain - settings.replay_weight * likelihood
+            (gradient,) = torch.autograd.grad(loss, theta)
+            policy.theta = self._adam(theta.detach(), gradient)
+        policy.refresh()
+        self._updates += 1
+
+    def _adam(self, theta: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """One step of Kingma & Ba 2015, algorithm 1."""
+        beta1, beta2, epsilon = ADAM
+        self._steps += 1
+        self._moments[0].lerp_(gradient, 1 - beta1)
+        self._moments[1].lerp_(gradient**2, 1 - beta2)
+        mean = self._moments[0] / (1 - beta1**self._steps)
+        scale = (self._moments[1] / (1 - beta2**self._steps)).sqrt() + epsilon
+        return theta - self._settings.learning_rate * mean / scale
+
+    # Snapshot --------------------------------------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """One line of JSON, then the parameters and Adam's two moments as little-endian float32."""
+        header = {
+            "format": FORMAT,
+            "parameters": len(self._policy.theta),
+            "known": sorted(self._known),
+            "count": self._count,
+            "failures": self._failures,
+            "values": self._values,
+            "window": list(self._window),
+            "elite": self._elite,
+            "baseline": self._baseline,
+            "updates": self._updates,
+            "steps": self._steps,
+        }
+        arrays = [self._policy.theta.detach(), *self._moments]
+        return orjson.dumps(header) + b"\n" + b"".join(array.numpy().astype("<f4").tobytes() for array in arrays)
+
+    def load(self, state: bytes) -> None:
+        head, _, body = state.partition(b"\n")
+        data: dict[str, Any] = orjson.loads(head)
+        if data["format"] != FORMAT or data["parameters"] != len(self._policy.theta):
+            raise NasError("the snapshot is of another version or space; replay the journal instead")
+        self._known = set(data["known"])
+        self._count, self._failures, self._values = data["count"], data["failures"], data["values"]
+        self._window = deque((Told(**told) for told in data["window"]), self._settings.window)
+        self._elite = [Told(**told) for told in data["elite"]]
+        self._baseline, self._updates, self._steps = data["baseline"], data["updates"], data["steps"]
+        arrays = torch.from_numpy(np.frombuffer(body, "<f4").astype(np.float32).reshape(3, -1))
+        self._policy.theta, self._moments = arrays[0].clone(), arrays[1:].clone()
+        self._policy.refresh()

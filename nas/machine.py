@@ -1,0 +1,370 @@
+"""The search as a state machine: happenings in, instructions out. It reads no clock, opens no file, starts nothing.
+
+    handle(happening, now) -> [Record(event), ..., Launch(trial, attempt), ..., End(reason)]
+    apply(event, time)
+
+What a run is changes in ``apply`` alone, and ``handle`` calls it for every event that it asks to be recorded. So it is
+a function of the journal, and resuming is feeding the journal to ``apply``: nothing is asked of the controller again.
+What only a live driver has stays beside it: that it was asked to stop, that the run is over, which trials are to be
+settled next. The
+driver performs instructions in order, with every Record journaled and synced before the first Launch.
+
+Left out: rungs and promotion (reports are recorded, nothing stops on them yet), back-off between machine failures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal
+
+import orjson
+
+from nas.controllers import Controller
+from nas.errors import InputError
+from nas.history import History, Trial
+from nas.records import (
+    MACHINE_FAILURES,
+    SUSPECT_WHEN_REUSED,
+    Answered,
+    AttemptAnswered,
+    AttemptStarted,
+    CandidateFailure,
+    DriverTookOver,
+    Event,
+    Exhausted,
+    Failed,
+    Happening,
+    LateResult,
+    Outcome,
+    Proposed,
+    Reported,
+    Reward,
+    RunEnded,
+    SlotsChanged,
+    StopRequested,
+    Succeeded,
+    Tick,
+    TrialEnded,
+    TrialReported,
+    WorkersChanged,
+    settles,
+)
+
+MACHINE_RETRIES = 20  # attempts that a trial may lose to machines before it is given up
+FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
+DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space counts as exhausted
+RECENT = 10  # distinct candidates looked at for a diagnosis ...
+ALIKE = 6  # ... and how many of them must have failed the same way
+
+EndReason = Literal["budget", "exhausted", "diagnosis", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Whichever is used up first; None is without limit."""
+
+    trials: int | None = None  # duplicates are not counted
+    seconds: float | None = None  # of summed active time; what runs then is cut off, and charged to nobody
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    event: Event
+    time: float  # seconds since the Unix epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    trial: int
+    attempt: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    trial: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    reason: EndReason
+    message: str = ""
+
+
+Instruction = Record | Launch | Cancel | End
+
+
+@dataclass(slots=True)
+class Search:
+    """One run's search. ``assignments`` is the number of distinct draws, where the space has a finite count.
+
+    >>> search.handle(SlotsChanged(1), now=0.0)         # a new run with one slot
+    [Record(WorkersChanged(1)), Record(Proposed(...)), Record(AttemptStarted(0, 0)), Launch(0, 0, False)]
+    """
+
+    controller: Controller
+    reward: Callable[[Mapping[str, float], float], Reward]  # of metrics and seconds; InputError where one is missing
+    budget: Budget
+    assignments: int | None = None
+    history: History = field(default_factory=History)
+    stopping: bool = False
+    over: End | None = None
+    _running: set[tuple[int, int]] = field(default_factory=set)
+    _waiting: set[int] = field(default_factory=set)  # trials that want an attempt
+    _unsettled: set[int] = field(default_factory=set)  # open trials that may have to end
+    _original: dict[str, int] = field(default_factory=dict)  # hash -> the trial that is trained for it
+    _duplicates: dict[int, list[int]] = field(default_factory=dict)  # original, still open -> trials waiting on it
+    _assigned: set[tuple[tuple[str, int | float], ...]] = field(default_factory=set)  # draws so far, of a counted space
+    _nothing_left: str = ""  # the controller's reason, once it had one
+    _repeats: int = 0  # duplicates since the last new candidate
+    _counted: int = 0  # trials that the budget pays for
+    _recent: deque[tuple[int, str]] = field(
+        default_factory=lambda: deque(maxlen=RECENT)
+    )  # (trial, how it failed or "")
+
+    # Deciding --------------------------------------------------------------------------------------------------------
+
+    def handle(self, happening: Happening, now: float) -> list[Instruction]:
+        """What to do about one happening at ``now`` (seconds since the Unix epoch)."""
+        out: list[Instruction] = []
+        if self.over:
+            return out
+        match happening:
+            case SlotsChanged(slots):
+                self._record(WorkersChanged(slots), now, out)
+            case Answered(trial, attempt, outcome):
+                self._answered(trial, attempt, outcome, now, out)
+            case Reported(trial, attempt, step, metrics):
+                if (trial, attempt) in self._running:
+                    self._record(TrialReported(trial, attempt, step, metrics), now, out)
+            case StopRequested():
+                self.stopping = True
+            case Tick():
+                pass
+        self._settle(now, out)
+        self._start(now, out)
+        self._end_if_done(now, out)
+        return out
+
+    def worth(self, outcome: Succeeded) -> Reward:
+        """The reward of an outcome. Raises InputError where a metric that it needs is missing."""
+        return self.reward(outcome.metrics, outcome.seconds)
+
+    def digest(self) -> str:
+        """SHA-256 of all trials and of the controller's state: live and replayed must agree."""
+        trials = orjson.dumps(list(self.history.trials.values()), default=str)
+        return sha256(trials + self.controller.save()).hexdigest()
+
+    def _answered(self, number: int, attempt: int, outcome: Outcome, now: float, out: list[Instruction]) -> None:
+        trial = self.history.trials[number]
+        if not trial.open or trial.attempts[attempt].outcome is not None:
+            self._record(LateResult(number, attempt, outcome), now, out)
+            return
+        self._record(AttemptAnswered(number, attempt, self._scorable(outcome)), now, out)
+        rival = trial.running_attempt()
+        if rival and verdict(trial):  # the result of an earlier driver's attempt came first
+            out.append(Cancel(number, rival.attempt))
+
+    def _scorable(self, outcome: Outcome) -> Outcome:
+        """A success without the metric that the reward needs is a failure of the objective."""
+        if isinstance(outcome, Failed):
+            return outcome
+        try:
+            self.worth(outcome)
+        except InputError as error:
+            notes = {**outcome.notes, "metrics": dict(outcome.metrics)}
+            return Failed("error", str(error), "", outcome.seconds, notes, outcome.fresh, outcome.place)
+        return outcome
+
+    def _settle(self, now: float, out: list[Instruction]) -> None:
+        """End the trials whose attempts (or whose original) have said enough."""
+        while self._unsettled:
+            number = min(self._unsettled)
+            self._unsettled.discard(number)
+            trial = self.history.trials[number]
+            ending = self._ending(trial)
+            if ending is not None:
+                self._record(ending, now, out)
+
+    def _ending(self, trial: Trial) -> TrialEnded | None:
+        if not trial.open:
+            return None
+        if trial.duplicate_of is not None:
+            original = self.history.trials[trial.duplicate_of]
+            return None if original.open else TrialEnded(trial.number, "duplicate")
+        if trial.proposal.invalid:
+            return TrialEnded(trial.number, "failed")
+        return verdict(trial)
+
+    def _start(self, now: float, out: list[Instruction]) -> None:
+        while not self.stopping and not self._diagnosis() and len(self._running) < self.history.workers:
+            if self._waiting:
+                self._launch(min(self._waiting), now, out)
+            elif self._budget_left(now) and not self._exhausted():
+                proposal = self.controller.ask(len(self.history.trials))
+                if isinstance(proposal, Exhausted):
+                    self._nothing_left = proposal.reason
+                    return
+                self._record(Proposed(proposal, self._original.get(proposal.hash)), now, out)
+                self._settle(now, out)
+            else:
+                return
+
+    def _launch(self, number: int, now: float, out: list[Instruction]) -> None:
+        trial = self.history.trials[number]
+        attempt, fresh = len(trial.attempts), needs_fresh_child(trial)
+        self._record(AttemptStarted(number, attempt, fresh), now, out)
+        out.append(Launch(number, attempt, fresh))
+
+    def _end_if_done(self, now: float, out: list[Instruction]) -> None:
+        diagnosis = self._diagnosis()
+        if diagnosis:
+            self._end(End("diagnosis", diagnosis), now, out)
+        elif self._time_is_up(now):
+            cut = len({trial for trial, _ in self._running} | self._waiting)
+            self._end(End("budget", f"time is up: {cut} trials were cut off, and not counted" if cut else ""), now, out)
+        elif self._running:
+            return
+        elif self._waiting and not self.stopping:
+            return  # for a slot
+        elif not self._waiting and not self._budget_left(now):
+            self._end(End("budget"), now, out)
+        elif not self._waiting and self._exhausted():
+            self._end(End("exhausted", self._exhausted()), now, out)
+        elif self.stopping:
+            self._end(End("interrupted"), now, out)
+
+    def _end(self, end: End, now: float, out: list[Instruction]) -> None:
+        self.over = end
+        out.extend(Cancel(*key) for key in sorted(self._running))
+        self._record(RunEnded(end.reason, end.message, self.digest()), now, out)
+        out.append(end)
+
+    def _budget_left(self, now: float) -> bool:
+        used_up = self.budget.trials is not None and self._counted >= self.budget.trials
+        return not used_up and not self._time_is_up(now)
+
+    def _time_is_up(self, now: float) -> bool:
+        return self.budget.seconds is not None and self.history.active_seconds(now) >= self.budget.seconds
+
+    def _exhausted(self) -> str:
+        if self._nothing_left:
+            return self._nothing_left
+        if self._repeats >= DUPLICATES_IN_A_ROW:
+            return f"{DUPLICATES_IN_A_ROW:,} proposals in a row repeated earlier ones"
+        if self.assignments is not None and len(self._assigned) >= self.assignments:
+            return f"all {self.assignments:,} candidates of the space have been proposed"
+        return ""
+
+    def _diagnosis(self) -> str:
+        """One failure in most of the last ten distinct candidates, in words; empty where there is none."""
+        if not self._recent:
+            return ""
+        (how, count) = Counter(failure for _, failure in self._recent).most_common(1)[0]
+        if not how or count < ALIKE:
+            return ""
+        trials = [number for number, failure in self._recent if failure == how]
+        outcome = self.history.trials[trials[-1]].outcome
+        message = outcome.message if isinstance(outcome, Failed) else ""
+        listed = ", ".join(map(str, trials))
+        kind = how.partition(":")[0]
+        return f"{count} of the last {len(self._recent)} candidates failed alike (trials {listed}): {kind}: {message}"
+
+    # Being told ------------------------------------------------------------------------------------------------------
+
+    def _record(self, event: Event, now: float, out: list[Instruction]) -> None:
+        out.append(Record(event, now))
+        self.apply(event, now)
+
+    def apply(self, event: Event, time: float) -> None:
+        """Take in one journaled event: the only place where the state changes, live and in replay."""
+        if isinstance(event, DriverTookOver) and self.history.ended and self.history.ended.reason == "diagnosis":
+            self._recent.clear()  # going on after a diagnosis means that its cause was seen to
+        self.history.apply(event, time)
+        match event:
+            case DriverTookOver():
+                self._running.clear()
+                self._waiting = {n for n, t in self.history.trials.items() if t.open and self._wants_attempt(t)}
+                self._unsettled |= self._waiting  # some may have been lost too often
+            case Proposed():
+                self._proposed(event)
+            case AttemptStarted(trial, attempt):
+                self._waiting.discard(trial)
+                self._running.add((trial, attempt))
+            case AttemptAnswered(trial, attempt):
+                self._running.discard((trial, attempt))
+                if self.history.trials[trial].running_attempt() is None:
+                    self._waiting.add(trial)
+                self._unsettled.add(trial)
+            case LateResult(trial, attempt):
+                self._running.discard((trial, attempt))
+            case TrialEnded():
+                self._trial_ended(event)
+
+    def _proposed(self, event: Proposed) -> None:
+        proposal = event.proposal
+        self.controller.began(proposal)
+        if self.assignments is not None and self.assignments <= FEW:
+            self._assigned.add(tuple(proposal.decisions.items()))
+        if event.duplicate_of is not None:
+            self._repeats += 1
+            self._duplicates.setdefault(event.duplicate_of, []).append(proposal.number)
+            self._unsettled.add(proposal.number)
+            return
+        self._repeats = 0
+        self._counted += 1
+        self._original[proposal.hash] = proposal.number
+        (self._unsettled if proposal.invalid else self._waiting).add(proposal.number)
+
+    def _trial_ended(self, event: TrialEnded) -> None:
+        trial = self.history.trials[event.trial]
+        self._waiting.discard(trial.number)
+        self._unsettled.discard(trial.number)
+        self._unsettled.update(self._duplicates.pop(trial.number, ()))
+        if event.state == "failed" and isinstance(trial.outcome, Failed) and trial.outcome.kind in MACHINE_FAILURES:
+            self._original.pop(trial.proposal.hash, None)  # nothing is known of it: it may be proposed again
+        if event.state != "duplicate":
+            self._recent.append((trial.number, failure_signature(trial.outcome)))
+        match trial.outcome:
+            case Succeeded():
+                self.controller.tell(trial.proposal, self.worth(trial.outcome))
+            case Failed(kind) if kind not in MACHINE_FAILURES:
+                self.controller.tell(trial.proposal, CandidateFailure(kind))
+
+    def _wants_attempt(self, trial: Trial) -> bool:
+        return trial.duplicate_of is None and not trial.proposal.invalid and trial.running_attempt() is None
+
+
+def verdict(trial: Trial) -> TrialEnded | None:
+    """How the trial ends by what became of its attempts, or None where it deserves another one.
+
+    The first answer that settles it counts. What machines did is retried, up to MACHINE_RETRIES times.
+    """
+    for attempt in trial.answers:
+        outcome = trial.attempts[attempt].outcome
+        assert outcome is not None
+        if settles(outcome):
+            return TrialEnded(trial.number, "completed" if isinstance(outcome, Succeeded) else "failed", attempt)
+    if trial.lost > MACHINE_RETRIES and trial.running_attempt() is None:
+        return TrialEnded(trial.number, "failed", len(trial.attempts) - 1)
+    return None
+
+
+def needs_fresh_child(trial: Trial) -> bool:
+    """Whether an earlier attempt failed in a way that a reused child may be to blame for."""
+    outcomes = (attempt.outcome for attempt in trial.attempts)
+    return any(isinstance(outcome, Failed) and outcome.kind in SUSPECT_WHEN_REUSED for outcome in outcomes)
+
+
+def failure_signature(outcome: Outcome | None) -> str:
+    """Equal for failures that look alike: the kind, and for errors the first line with its numbers blanked."""
+    if not isinstance(outcome, Failed):
+        return ""
+    if outcome.kind in ("error", "invalid", "crashed"):
+        return f"{outcome.kind}: " + re.sub(r"\d+", "#", outcome.message.partition("\n")[0])
+    return outcome.kind
