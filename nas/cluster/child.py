@@ -1,0 +1,149 @@
+"""The warm child process of a worker slot: it runs attempts one after another, until it is told no more or killed.
+
+Over its connection: first a Boot, then Attempts, each with the moment its deadline ends; back go Idle (when it waits
+for work, with its memory), Report and the Outcome. Standard output and error of an attempt go to its log.txt, those of
+the time between to nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import cloudpickle
+
+from nas import results
+from nas.cluster.attempts import run_attempt
+from nas.cluster.forkserver import leave_terminal_signals_to_driver
+from nas.errors import DiskFailed
+from nas.objective import Context, Objective
+from nas.records import Attempt, Failed, Outcome
+from nas.space import Candidate
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    objective: bytes  # cloudpickled; unpickled anew for each attempt, so that one leaves nothing in it for the next
+    path: list[str]  # sys.path of the program that the objective came from
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    attempt: Attempt
+    deadline: float | None  # in time.monotonic(), which all processes of a host share
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    memory: int  # bytes resident, after what can be given back was
+
+
+def serve(connection: Connection) -> None:
+    """Run attempts until the other end closes."""
+    libc = ctypes.CDLL(None)
+    _be_the_first_to_go()
+    _redirect(os.devnull)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a killed attempt's log ends where it did
+    faulthandler.enable()  # a segmentation fault leaves its Python traceback in log.txt
+    boot: Boot = connection.recv()
+    sys.path[:] = boot.path
+    home = Path.cwd()
+    fresh = True
+    while True:
+        gc.collect()
+        libc.malloc_trim(0)  # the allocator is set to keep what is freed; between attempts it goes back
+        connection.send(Idle(resident(os.getpid())))
+        try:
+            work: Work = connection.recv()
+        except EOFError:
+            return
+        os.chdir(home)  # an attempt before may have left it
+        with _logged(work.attempt, libc) as problem:
+            outcome = problem or _run(boot, work, connection, fresh)
+        connection.send(outcome)
+        fresh = False
+
+
+def _run(boot: Boot, work: Work, connection: Connection, fresh: bool) -> Outcome:
+    def objective(candidate: Candidate, context: Context) -> float | Mapping[str, float]:
+        # In here, so that what it raises when it is loaded is a failure like any other.
+        loaded: Objective = cloudpickle.loads(boot.objective)
+        return loaded(candidate, context)
+
+    def publish(step: int, metrics: Mapping[str, float]) -> bool:
+        connection.send(Report(step, {str(name): value for name, value in metrics.items()}))
+        return False
+
+    return run_attempt(
+        objective,
+        work.attempt,
+        publish=publish,
+        device=boot.device,
+        threads=boot.threads,
+        deadline=work.deadline,
+        fresh=fresh,
+        place=place(os.getpid()),
+    )
+
+
+def place(pid: int) -> str:
+    """Where an attempt ran, as outcomes say it."""
+    return f"{socket.gethostname()}/{pid}"
+
+
+def resident(pid: int) -> int:
+    """Bytes resident of a process, shared pages included; 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _be_the_first_to_go() -> None:
+    """When the host runs out of memory, the kernel is to take this process, not the worker or the driver."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    leave_terminal_signals_to_driver()
+
+
+@contextlib.contextmanager
+def _logged(attempt: Attempt, libc: ctypes.CDLL) -> Iterator[Failed | None]:
+    """Send descriptors 1 and 2 to the attempt's log.txt; yields a failure where there is no place for one."""
+    try:
+        _redirect(results.attempt_folder(attempt) / results.LOG)
+        problem = None
+    except (DiskFailed, OSError) as error:
+        problem = Failed("lost", f"no place for the result: {error}")  # the machine's doing, not the candidate's
+    try:
+        yield problem
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        libc.fflush(None)  # what C code printed stands in the C library's own buffer
+        _redirect(os.devnull)
+
+
+def _redirect(path: os.PathLike[str] | str) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)

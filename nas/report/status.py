@@ -1,0 +1,276 @@
+"""How a run stands: one value, and that value as one screen of text, one line, JSON, or a live display.
+
+    of(history, reward settings, now, alive) -> Status        screen(status)  line(status)  status.plain()  live(status)
+
+The estimated end is the rate so far carried on, cut off by the time budget; there is none before a trial has ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.history import History, Trial
+from nas.records import Failed, Succeeded
+from nas.report import text
+from nas.reward import RewardSettings, compute
+from nas.space import Candidate
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+STATES = ("completed", "failed", "duplicate", "running", "pending")  # of trials, as they are listed
+_LABEL = 11  # columns of the words on the left
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    trial: int
+    reward: float
+    metrics: Mapping[str, float]
+    architecture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Failures that look alike: of one kind, with the same first line but for its numbers."""
+
+    kind: str
+    message: str  # of the first, its first line
+    trials: int  # how many
+    trial: int  # the first
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    trial: int
+    attempt: int
+    seconds: float  # since the attempt started
+    step: int | None = None  # of the last report
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    run: str
+    state: str  # running, interrupted (can be resumed), finished, or failed (stopped by diagnosis)
+    trials: Mapping[str, int]  # by state, every state of STATES
+    best: Best | None = None
+    workers: int = 0
+    utilisation: float = 0.0  # busy over available worker time, 0 to 1
+    elapsed_seconds: float = 0.0  # summed active time
+    remaining_seconds: float | None = None  # estimate; None where there is nothing to go by, or nothing left to do
+    budget_trials: int | None = None
+    budget_seconds: float | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)  # by kind
+    failure: Failure | None = None  # the most frequent one
+    running: Sequence[RunningTrial] = ()
+    message: str = ""  # why the run ended, where it has
+    rejected: int = 0  # draws that violated a constraint, and were drawn again
+
+    @property
+    def counted(self) -> int:
+        """Trials that are over and that the budget pays for."""
+        return self.trials["completed"] + self.trials["failed"]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-like values: the keys are the fields."""
+        return dataclasses.asdict(self)
+
+
+def of(history: History, reward: RewardSettings, *, now: float | None = None, alive: bool = False) -> Status:
+    """The status of a run. ``now`` (seconds since the epoch) and ``alive`` are for one with a live driver."""
+    trials = list(history.trials.values())
+    # Without a driver nothing runs: what did will be tried again. The inline cluster runs one after another.
+    running = [trial for trial in trials if trial.state == "running" and alive]
+    if (history.config.get("cluster") or {}).get("kind") == "inline":
+        running = running[:1]
+    numbers = {trial.number for trial in running}
+    states: Counter[str] = Counter(
+        "pending" if trial.state == "running" and trial.number not in numbers else trial.state for trial in trials
+    )
+    budget = history.config.get("budget") or {}
+    elapsed = history.active_seconds(now)
+    status = Status(
+        run=history.started.name if history.started else "",
+        state=_state(history, alive),
+        trials={state: states[state] for state in STATES},
+        best=_best(trials, reward),
+        workers=history.workers,
+        utilisation=history.utilisation(now),
+        elapsed_seconds=elapsed,
+        budget_trials=budget.get("trials"),
+        budget_seconds=budget.get("time"),
+        failures=dict(Counter(t.outcome.kind for t in trials if t.state == "failed" and isinstance(t.outcome, Failed))),
+        failure=_most_frequent([t for t in trials if t.state == "failed"]),
+        running=[_running(trial, now or history.last_event) for trial in running],
+        message=history.ended.message if history.ended else "",
+        rejected=sum(trial.proposal.rejected for trial in trials),
+    )
+    return dataclasses.replace(status, remaining_seconds=_remaining(status))
+
+
+def _state(history: History, alive: bool) -> str:
+    if history.ended is None:
+        return "running" if alive else "interrupted"
+    return {"interrupted": "interrupted", "diagnosis": "failed"}.get(history.ended.reason, "finished")
+
+
+def _best(trials: Sequence[Trial], settings: RewardSettings) -> Best | None:
+    best: tuple[float, Trial, Succeeded] | None = None
+    for trial in trials:
+        if trial.state == "completed" and isinstance(trial.outcome, Succeeded):
+            reward = compute(settings, trial.outcome.metrics, trial.outcome.seconds).value
+            if best is None or reward > best[0]:
+                best = (reward, trial, trial.outcome)
+    if best is None:
+        return None
+    reward, trial, outcome = best
+    return Best(trial.number, reward, outcome.metrics, Candidate.of(trial.proposal.candidate).one_line())
+
+
+def _most_frequent(failed: Sequence[Trial]) -> Failure | None:
+    alike: dict[tuple[str, str], list[Trial]] = {}
+    for trial in failed:
+        if isinstance(trial.outcome, Failed):
+            line = trial.outcome.message.partition("\n")[0]
+            alike.setdefault((trial.outcome.kind, re.sub(r"\d+", "#", line)), []).append(trial)
+    if not alike:
+        return None
+    trials = max(alike.values(), key=len)
+    first = trials[0]
+    assert isinstance(first.outcome, Failed)
+    return Failure(first.outcome.kind, first.outcome.message.partition("\n")[0], len(trials), first.number)
+
+
+def _running(trial: Trial, now: float) -> RunningTrial:
+    attempt = trial.attempts[-1]
+    reports = [(step, metrics) for number, step, metrics in trial.reports if number == attempt.attempt]
+    step, metrics = reports[-1] if reports else (None, {})
+    return RunningTrial(trial.number, attempt.attempt, max(0.0, now - attempt.started), step, metrics)
+
+
+def _remaining(status: Status) -> float | None:
+    if status.state != "running":
+        return None
+    estimates = []
+    if status.budget_seconds is not None:
+        estimates.append(status.budget_seconds - status.elapsed_seconds)
+    if status.budget_trials is not None and status.counted:
+        left = status.budget_trials - status.counted
+        estimates.append(left * status.elapsed_seconds / status.counted)
+    return max(0.0, min(estimates)) if estimates else None
+
+
+# As text -------------------------------------------------------------------------------------------------------------
+
+
+def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
+    """Everything, on one screen; with the run's ``folder``, the commands that say more or go on."""
+    lines = [f"{status.run or 'run'}: {status.state}" + (f" ({status.message})" if status.message else "")]
+    lines += _labelled("trials", [_trials(status), _rejected(status)], width)
+    lines += _labelled("time", [_time(status)], width)
+    gone = not status.workers and status.state != "running"  # with the driver
+    workers = "" if gone else f"{status.workers}, "
+    lines += _labelled("workers", [f"{workers}{status.utilisation:.0%} busy"], width)
+    if best := status.best:
+        values = f"trial {best.trial}: reward {text.number(best.reward)} ({_metrics(best.metrics)})"
+        lines += _labelled("best", [values, best.architecture], width)
+    if status.failure:
+        lines += _labelled("failures", [mostly(status.failure, folder)], width)
+    if status.running:
+        lines += _labelled("running", [_running_line(trial) for trial in status.running], width)
+    if folder is not None and status.state == "interrupted":
+        lines += _labelled("go on", [shlex.join(["nas", "resume", str(folder)])], width)
+    return "\n".join(lines) + "\n"
+
+
+def mostly(failure: Failure, folder: Path | None = None) -> str:
+    """The most frequent failure in words, and where the rest of it can be read."""
+    times = f"{failure.trials} times " if failure.trials > 1 else ""
+    more = f" ({shlex.join(['nas', 'trial', str(folder), str(failure.trial)])})" if folder else ""
+    return f"{times}{failure.kind}: {failure.message}{more}"
+
+
+def line(status: Status) -> str:
+    """What a log wants: one line, without a newline."""
+    parts = [_trials(status)]
+    if status.best:
+        parts.append(f"best {text.number(status.best.reward)} (trial {status.best.trial})")
+    parts.append(_time(status))
+    return "; ".join(parts)
+
+
+def live(status: Status) -> RenderableType:
+    """The screen for rich.live.Live, as wide as the terminal is then; with a bar where the budget counts trials."""
+    from rich.console import Console, ConsoleOptions, Group, RenderResult
+    from rich.padding import Padding
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    class Screen:
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            lines = Text(screen(status, options.max_width).rstrip("\n"), overflow="fold")
+            lines.highlight_regex(r"(?m)^  (trials|time|workers|best|running) ", "bold")
+            yield lines
+
+    if not status.budget_trials:
+        return Screen()
+    bar = ProgressBar(status.budget_trials, status.counted, width=60)
+    return Group(Padding(bar, 0), Screen())  # a bar alone does not end its line
+
+
+def _labelled(label: str, contents: Sequence[str], width: int) -> list[str]:
+    first, rest = f"  {label}".ljust(_LABEL), " " * _LABEL
+    lines: list[str] = []
+    for content in filter(None, contents):
+        lines += textwrap.wrap(
+            content, max(40, width), initial_indent=rest if lines else first, subsequent_indent=f"{rest}  "
+        )
+    return lines
+
+
+def _trials(status: Status) -> str:
+    within = status.budget_trials and status.counted <= status.budget_trials  # a smaller one may have come later
+    of_budget = f" of {status.budget_trials}" if within else ""
+    failures = ", ".join(f"{kind} {n}" for kind, n in status.failures.items())
+    others = [
+        f"{n} {state}" + (f" ({failures})" if state == "failed" else "")
+        for state, n in status.trials.items()
+        if n and state != "completed"
+    ]
+    return ", ".join([f"{status.trials['completed']}{of_budget} completed", *others])
+
+
+def _rejected(status: Status) -> str:
+    drawn = status.rejected + sum(status.trials.values())
+    share = f"{status.rejected / drawn:.0%}" if status.rejected else ""
+    return f"{share} of {drawn} draws violated a constraint, and were drawn again" if share else ""
+
+
+def _time(status: Status) -> str:
+    words = text.duration(status.elapsed_seconds)
+    if status.budget_seconds is not None:
+        words += f" of {text.duration(status.budget_seconds)}"
+    if status.remaining_seconds is not None:
+        words += f", about {text.duration(status.remaining_seconds)} left"
+    return words
+
+
+def _running_line(trial: RunningTrial) -> str:
+    words = f"trial {trial.trial}"
+    if trial.attempt:
+        words += f" (attempt {trial.attempt + 1})"
+    words += f": {text.duration(trial.seconds)}"
+    return words if trial.step is None else f"{words}, step {trial.step}: {_metrics(trial.metrics)}"
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {text.number(value)}" for name, value in metrics.items())

@@ -1,0 +1,269 @@
+"""What a layer is: its settings, its module for an input shape, and its closed-form costs.
+
+Adding one is one act: a class here or in a file beside, and its name in ``layers.LAYERS``.
+
+    class Linear(Layer):
+        name, main = "linear", "units"          # `linear: 10` means `linear: {units: 10}`
+        units: Positive
+        def build(self, shape): return nn.Linear(shape[0], self.units)
+        def parameters(self, before, after): return (before[0] + 1) * self.units
+        def flops(self, before, after): return 2 * before[0] * self.units
+
+A shape is that of one sample: (channels, height, width) for a map, (features,) for a vector, (length, features) for a
+sequence, (length,) for one of items (see ``Layer.items``). No layer needs to state its output shape: it is inferred by
+running the built module on the meta device, where nothing is allocated or computed. Our commonest do (``infer``), as
+the first such run of theirs takes torch up to two seconds; a test holds them against it. Parameters and FLOPs are
+formulas, because they are asked for by the thousand; tests hold them against torch's own counters. FLOPs are those of
+the forward pass of one sample, a multiply-add being 2, and count convolutions and matrix products alone (as
+torch.utils.flop_counter does): what activations, norms and pools do is under a few percent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import torch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from torch import Tensor, nn
+
+from nas.documents import hint
+from nas.errors import InvalidCandidate
+
+Shape = tuple[int, ...]
+_T = TypeVar("_T")
+
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]  # a probability
+PositiveReal = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Layer(BaseModel):
+    """One entry of an architecture, with its settings checked. Equal settings are equal and hash alike."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: ClassVar[str]
+    main: ClassVar[str] = ""  # the setting that a bare value is for; none where it is empty
+    keeps_shape: ClassVar[bool] = False  # what comes in goes out in the same shape: nothing need be run to know it
+    items: ClassVar[bool] = False  # whether it reads whole numbers that name items, as embeddings do
+
+    def build(self, shape: Shape) -> nn.Module:
+        """A module for inputs of (batch, *shape). Raises InvalidCandidate where that shape is impossible."""
+        raise NotImplementedError
+
+    def inputs_from(self) -> tuple[int, ...] | None:
+        """Which entries of its list it reads, -1 being the one before it; None: that one alone, as nearly all do.
+
+        A layer that names them has a tuple of their shapes wherever others have one shape (``build``, ``parameters``,
+        ``flops``), and its module takes as many tensors.
+        """
+        return None
+
+    def infer(self, before: Shape) -> Shape:
+        """The shape after. By running the module on the meta device, unless its parts already know it."""
+        with torch.device("meta"), torch.no_grad():
+            module = self.build(before)
+            if self.keeps_shape:
+                return before
+            after: Tensor = module.eval()(torch.empty(2, *before))
+        return tuple(after.shape[1:])
+
+    def parameters(self, before: Shape, after: Shape) -> int:
+        """How many numbers are learned, given the shapes before and after the layer."""
+        return 0
+
+    def flops(self, before: Shape, after: Shape) -> int:
+        """Forward, one sample, a multiply-add being 2."""
+        return 0
+
+    def longest_way(self, before: Shape, after: Shape) -> int:
+        """Convolutions and matrix products on the longest way through; norms, and what learns nothing, aside."""
+        return int(self.flops(before, after) > 0)
+
+    def chains(self, before: Shape) -> Sequence[Links]:
+        """The chains of layers that it is made of; none for one that is made of torch's modules."""
+        return ()
+
+
+@lru_cache(maxsize=1 << 16)
+def shape_after(layer: Layer, before: Shape) -> Shape:
+    """The shape that ``layer`` makes of ``before``, inferred on the meta device (some 0.2 ms, then remembered).
+
+    Raises:
+        InvalidCandidate: torch can not build the layer, or can not run it on that shape.
+    """
+    try:
+        return layer.infer(before)
+    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidCandidate(f"an input of shape {before} is impossible here: {reason}") from error
+
+
+# Lists of layers -----------------------------------------------------------------------------------------------------
+
+Links = list[tuple[Layer, Any, Shape]]  # a layer, the shape before it (or shapes: Layer.inputs_from), and that after it
+
+
+def chain(layers: Sequence[Layer], shape: Shape, place: str) -> Links:
+    """Each layer with the shapes before and after it. Raises InvalidCandidate naming the entry that can not follow."""
+    links: Links = []
+    shapes = [shape]  # what goes into the list counts as the entry before its first, and as all those before that
+    for index, layer in enumerate(layers):
+        wanted = layer.inputs_from()
+        before: Any = shapes[-1] if wanted is None else tuple(_reached(shapes, entry) for entry in wanted)
+        try:
+            after = shape_after(layer, before)
+        except InvalidCandidate as error:
+            raise InvalidCandidate(f"{place}.{index}.{layer.name}: {error}") from error.__cause__
+        links.append((layer, before, after))
+        shapes.append(after)
+    return links
+
+
+def assemble(links: Links) -> nn.Sequential:
+    """The modules of a chain, one after another, initialised from torch's global generator."""
+    modules = [layer.build(before) for layer, before, _ in links]
+    wanted = [layer.inputs_from() for layer, _, _ in links]
+    return nn.Sequential(*modules) if not any(wanted) else Wired(modules, [entries or (-1,) for entries in wanted])
+
+
+def parameters_of(links: Links) -> int:
+    """How many numbers a chain learns."""
+    return sum(layer.parameters(before, after) for layer, before, after in links)
+
+
+def flops_of(links: Links) -> int:
+    """Forward, one sample, a multiply-add being 2."""
+    return sum(layer.flops(before, after) for layer, before, after in links)
+
+
+def depth_of(links: Links) -> int:
+    """Of a chain: its longest way, where a layer reads further back than the entry before it."""
+    depths = [0]
+    for layer, before, after in links:
+        wanted = layer.inputs_from() or (-1,)
+        depths.append(max(_reached(depths, entry) for entry in wanted) + layer.longest_way(before, after))
+    return depths[-1]
+
+
+class Wired(nn.Sequential):
+    """A chain in which some modules read other outputs than that of the one before them (``Layer.inputs_from``)."""
+
+    def __init__(self, modules: Sequence[nn.Module], wanted: Sequence[tuple[int, ...]]) -> None:
+        super().__init__(*modules)
+        self.wanted = tuple(wanted)
+        self.reach = max((-min(entries) for entries in wanted), default=1)  # outputs that are kept
+
+    def __getitem__(self, index: Any) -> Any:
+        """A module, or for a slice a network of these modules, wired among themselves as here."""
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        return Wired(list(self)[index], self.wanted[index])
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [x]
+        for module, entries in zip(self, self.wanted, strict=True):
+            outputs.append(module(*(_reached(outputs, entry) for entry in entries)))
+            del outputs[: -self.reach]
+        return outputs[-1]
+
+
+def _reached(outputs: Sequence[_T], entry: int) -> _T:
+    return outputs[max(entry, -len(outputs))]
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def read_layers(entries: Any, table: Mapping[str, type[Layer]], place: str) -> tuple[Layer, ...]:
+    """The layers that an architecture's entries name, in order.
+
+    Raises:
+        InvalidCandidate: no list, an unknown layer or setting, a value not allowed; with the nearest valid word.
+    """
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise InvalidCandidate(f"{place}: a list of layers is needed, not {entries!r}")
+    return tuple(read_layer(entry, table, f"{place}.{index}") for index, entry in enumerate(entries))
+
+
+def read_layer(entry: Any, table: Mapping[str, type[Layer]], place: str) -> Layer:
+    """One entry: ``{layer: {setting: value}}``, ``{layer: main value}`` or the bare name of a layer."""
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise InvalidCandidate(f"{place}: one layer is needed, such as {{conv: {{filters: 32}}}}, not {entry!r}")
+    ((name, given),) = entry.items()
+    kind = table.get(name)
+    if kind is None:
+        raise InvalidCandidate(f"{place}: no layer is called {name!r}{hint(name, table)}")
+    place = f"{place}.{name}"
+    if not isinstance(given, Mapping):
+        if not kind.main:
+            raise InvalidCandidate(f"{place}: takes no bare value ({given!r}); its settings: {_settings(kind)}")
+        given = {kind.main: given}
+    try:
+        return kind.model_validate(dict(given), context={"table": table, "place": place})
+    except ValidationError as error:
+        raise InvalidCandidate("; ".join(_complaints(error, kind, place))) from None
+
+
+def read_nested(entries: Any, info: ValidationInfo) -> Any:
+    """Validator of a setting that holds layers (see blocks.Residual)."""
+    context: Any = info.context  # what read_layer gave
+    if context is None:
+        return entries  # layers already: our own code made the block (composite.py)
+    return read_layers(entries, context["table"], f"{context['place']}.{info.field_name}")
+
+
+Layers = Annotated[tuple[Layer, ...], BeforeValidator(read_nested)]
+
+
+def _complaints(error: ValidationError, kind: type[Layer], place: str) -> list[str]:
+    return [_complaint(problem, kind, place) for problem in error.errors(include_url=False)]
+
+
+def _complaint(problem: Mapping[str, Any], kind: type[Layer], place: str) -> str:
+    setting, value = str(problem["loc"][0]), problem["input"]
+    match problem["type"]:
+        case "extra_forbidden":
+            settings = kind.model_fields
+            return f"{place}: has no setting {setting!r}{hint(setting, settings)}"
+        case "missing":
+            return f"{place}: the setting {setting!r} is missing (its settings: {_settings(kind)})"
+        case "literal_error":
+            words = re.findall("'([^']*)'", problem["ctx"]["expected"])
+            return f"{place}.{setting}: {value!r} is not allowed{hint(value, words)}"
+    return f"{place}.{setting}: {value!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _settings(kind: type[Layer]) -> str:
+    return ", ".join(kind.model_fields) or "none"
+
+
+# Windows -------------------------------------------------------------------------------------------------------------
+
+
+def padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
+    """How far a window's input is padded (left = top, right = bottom).
+
+    The rule for every convolution and pool: a map of n becomes ceil(n / stride), whatever the kernel; so stride 1 keeps
+    the size ("same") and no map ever vanishes. The total is dilation * (kernel - 1), and an odd one out goes right.
+    """
+    total = dilation * (kernel - 1)
+    return total // 2, total - total // 2
+
+
+def strided(layer: Layer, before: Shape, channels: int, stride: int) -> Shape:
+    """The map that a windowed layer makes by the rule above, once it is known that it can be built."""
+    with torch.device("meta"):
+        layer.build(before)
+    return channels, *(-(-n // stride) for n in before[1:])
+
+
+def needs_map(shape: Shape) -> Shape:
+    """The shape itself, where it is (channels, height, width). Raises InvalidCandidate otherwise."""
+    if len(shape) != 3:
+        raise InvalidCandidate(f"a map (channels, height, width) is needed, and what comes is {shape}")
+    return shape

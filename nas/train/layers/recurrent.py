@@ -1,0 +1,72 @@
+"""Recurrent layers over sequences, computed by torch's own kernels."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nas.train.layers.layer import Layer, Shape
+from nas.train.layers.tokens import needs_sequence
+from nas.train.settings import Positive
+
+
+class Recurrent(Layer):
+    """(length, features) to (length, units), or with ``output: last`` to (units,); ``bidirectional``: twice as many,
+    one half from each end, and ``last`` is where each direction ends.
+    """
+
+    gates: ClassVar[int]
+    kind: ClassVar[type[nn.GRU] | type[nn.LSTM]]
+    main = "units"
+    units: Positive
+    bidirectional: bool = False
+    output: Literal["all", "last"] = "all"
+
+    def infer(self, before: Shape) -> Shape:
+        length, _ = needs_sequence(before)
+        features = self.units * (1 + self.bidirectional)
+        return (features,) if self.output == "last" else (length, features)
+
+    def build(self, shape: Shape) -> nn.Module:
+        _, features = needs_sequence(shape)
+        cell = self.kind(features, self.units, batch_first=True, bidirectional=self.bidirectional)
+        return RecurrentModule(cell, self.output == "last")
+
+    def parameters(self, before: Shape, after: Shape) -> int:
+        # torch has two biases for each gate, one of the input's product and one of the state's
+        return (1 + self.bidirectional) * self.gates * self.units * (before[1] + self.units + 2)
+
+    def flops(self, before: Shape, after: Shape) -> int:
+        length, features = before
+        return (1 + self.bidirectional) * 2 * length * self.gates * self.units * (features + self.units)
+
+
+class Gru(Recurrent):
+    """Gated recurrent units (Cho et al. 2014, with torch's reset gate behind the product: Chung et al. 2014)."""
+
+    name, gates, kind = "gru", 3, nn.GRU
+
+
+class Lstm(Recurrent):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
+
+    name, gates, kind = "lstm", 4, nn.LSTM
+
+
+class RecurrentModule(nn.Module):
+    """The outputs of a recurrent network, or its last ones."""
+
+    def __init__(self, cell: nn.RNNBase, last: bool) -> None:
+        super().__init__()
+        self.cell, self.last = cell, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.cell(x)[0]
+        if not self.last:
+            return outputs
+        if not self.cell.bidirectional:
+            return outputs[:, -1]
+        forth, back = outputs.chunk(2, -1)
+        return torch.cat([forth[:, -1], back[:, 0]], -1)

@@ -1,0 +1,73 @@
+"""The metrics of each kind of task by name, and which way is better. How they are computed stands in problems.py.
+
+No torch: configs are checked by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nas.documents import hint
+from nas.train.settings import Kind
+
+Direction = Literal["maximize", "minimize"]
+DIRECTIONS: tuple[Direction, ...] = ("maximize", "minimize")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    better: Direction
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("maximize", "share of the samples (of pixels, of characters) whose class is right"),
+    "top5": Metric("maximize", "share of the samples whose class is among the five likeliest"),
+    "r2": Metric("maximize", "share of the targets' variance that is explained; 0 is what their mean does"),
+    "rmse": Metric("minimize", "root of the mean squared error, in the targets' own unit"),
+    "bits_per_character": Metric("minimize", "mean of -log2 of the probability that the next character was given"),
+    "mean_iou": Metric("maximize", "intersection over union, its mean over the classes"),
+    "loss": Metric("minimize", "what was trained on, its mean over the validation samples; nats for classes"),
+}
+
+# The first is what a reward is taken from where the config names none.
+METRICS_OF: dict[Kind, tuple[str, ...]] = {
+    "classification": ("accuracy", "top5", "loss"),
+    "regression": ("r2", "rmse", "loss"),
+    "language_model": ("bits_per_character", "accuracy", "loss"),
+    "segmentation": ("mean_iou", "accuracy", "loss"),
+}
+
+
+# What the trainer records of every trial, beside these; `seconds` is the whole attempt's (see nas.reward).
+MEASURED = ("parameters", "flops", "epochs", "images_per_second", "train_seconds", "peak_memory", "seconds")
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Every metric that a trial of such a task has: what a reward can be made of."""
+    return METRICS_OF[kind] + MEASURED
+
+
+def default_reward(kind: Kind) -> dict[str, str]:
+    """What is wished for where a config says nothing: the kind's first metric, its better way."""
+    name = METRICS_OF[kind][0]
+    return {METRICS[name].better: name}
+
+
+def wrong_reward(kind: Kind, direction: Direction, name: str) -> str:
+    """What is wrong with this wish for a task of this kind; "" where nothing is, or the name is none of ours.
+
+    >>> wrong_reward("classification", "maximize", "loss")
+    'loss is better the lower it is; write `minimize: loss`'
+    """
+    metric = METRICS.get(name)
+    if metric is None:
+        return ""
+    if name not in METRICS_OF[kind]:
+        return f"{name} is no metric of {kind}{hint(name, METRICS_OF[kind])}"
+    if metric.better != direction:
+        return f"{name} is better the {'lower' if metric.better == 'minimize' else 'higher'} it is; " + (
+            f"write `{metric.better}: {name}`"
+        )
+    return ""

@@ -1,0 +1,240 @@
+"""The kinds of task: what a network takes and gives, what it is trained on, and how it is judged.
+
+Adding one is a class here, its line in ``PROBLEMS``, its word in settings.Kind, and its metrics in metrics.METRICS_OF.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+Task = Mapping[str, Any]  # what sources.describe gives
+UNLABELLED = 255  # in a mask: neither trained on nor judged (PASCAL VOC's custom)
+
+
+class Judgement(Protocol):
+    """Sums up outputs and targets, batch by batch, on their device; ``result`` is asked for once, at the end."""
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None: ...
+    def result(self) -> dict[str, float]: ...
+
+
+class Problem(Protocol):
+    """One kind of task. Outputs are fp32 (batch, *output_shape), targets as data.Resident gives them."""
+
+    def output_shape(self, task: Task) -> Shape: ...
+    def output_meaning(self) -> str: ...  # ends "the task needs (10,), ..."
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...  # the batch's mean
+    def judgement(self, task: Task, device: torch.device) -> Judgement: ...
+    def unfit(self, network: nn.Module, inputs: Tensor) -> str: ...  # why it must not be judged; "" where nothing is
+
+
+def input_shape(task: Task) -> Shape:
+    """Of one sample: a map (channels, height, width), a vector (features,), or tokens (length,)."""
+    if "channels" in task:
+        return task["channels"], task["height"], task["width"]
+    return (task["features"],) if "features" in task else (task["length"],)
+
+
+def problem(task: Task) -> Problem:
+    """The problem that a described task is. What runs of before there were kinds recorded is a classification."""
+    return PROBLEMS[task.get("kind", "classification")]
+
+
+class Classification:
+    """One class of several for each sample. Outputs are logits (batch, classes)."""
+
+    def output_shape(self, task: Task) -> Shape:
+        return (task["classes"],)
+
+    def output_meaning(self) -> str:
+        return "one for each class"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def judgement(self, task: Task, device: torch.device) -> Judgement:
+        return ClassJudgement(task["classes"], device)
+
+    def unfit(self, network: nn.Module, inputs: Tensor) -> str:
+        return ""
+
+
+class ClassJudgement:
+    """Accuracy, top5 (where there are more than five classes), loss (mean cross-entropy, nats)."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.classes = classes
+        self.count = 0
+        self.correct, self.among_five, self.loss = torch.zeros(3, device=device).unbind()
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        self.count += len(targets)
+        self.loss += F.cross_entropy(outputs, targets, reduction="sum")
+        self.correct += (outputs.argmax(1) == targets).sum()
+        if self.classes > 5:
+            self.among_five += (outputs.topk(5).indices == targets[:, None]).sum()
+
+    def result(self) -> dict[str, float]:
+        named = {"accuracy": self.correct, "top5": self.among_five, "loss": self.loss}
+        shown = named if self.classes > 5 else {name: named[name] for name in ("accuracy", "loss")}
+        return {name: float(total) / self.count for name, total in shown.items()}
+
+
+class Segmentation:
+    """One class for each pixel. Outputs are logits (batch, classes, height, width), targets (batch, height, width)."""
+
+    def output_shape(self, task: Task) -> Shape:
+        return task["classes"], task["height"], task["width"]
+
+    def output_meaning(self) -> str:
+        return "a map for each class"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        labelled = (targets != UNLABELLED).sum().clamp(min=1)  # a batch may have none
+        return F.cross_entropy(outputs, targets, ignore_index=UNLABELLED, reduction="sum") / labelled
+
+    def judgement(self, task: Task, device: torch.device) -> Judgement:
+        return PixelJudgement(task["classes"], device)
+
+    def unfit(self, network: nn.Module, inputs: Tensor) -> str:
+        return ""
+
+
+class PixelJudgement:
+    """From one confusion matrix over all labelled pixels: accuracy, and mean IoU (Everingham et al. 2015, sec. 4.1).
+
+    The IoU of a class is hits / (labelled + predicted - hits), over all images together, not the mean over images. A
+    class that is neither labelled nor predicted anywhere has none and is left out of the mean.
+    """
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.classes = classes
+        self.confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+        self.loss = torch.zeros((), device=device)
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        self.loss += F.cross_entropy(outputs, targets, ignore_index=UNLABELLED, reduction="sum")
+        labelled = targets != UNLABELLED
+        pairs = targets[labelled] * self.classes + outputs.argmax(1)[labelled]
+        self.confusion += torch.bincount(pairs, minlength=self.classes**2)
+
+    def result(self) -> dict[str, float]:
+        confusion = self.confusion.view(self.classes, self.classes).double()  # [labelled, predicted]
+        hits, pixels = confusion.diagonal(), confusion.sum()
+        union = confusion.sum(0) + confusion.sum(1) - hits
+        iou = (hits / union)[union > 0]
+        return {
+            "mean_iou": float(iou.mean()),
+            "accuracy": float(hits.sum() / pixels),
+            "loss": float(self.loss / pixels),
+        }
+
+
+class Regression:
+    """Numbers for each sample. Outputs and targets are (batch, targets), both in units of the targets' deviation."""
+
+    def output_shape(self, task: Task) -> Shape:
+        return (task["targets"],)
+
+    def output_meaning(self) -> str:
+        return "one for each number that is predicted"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(outputs, targets)
+
+    def judgement(self, task: Task, device: torch.device) -> Judgement:
+        return NumberJudgement(task["targets"], task.get("deviation", 1.0), device)
+
+    def unfit(self, network: nn.Module, inputs: Tensor) -> str:
+        return ""
+
+
+class NumberJudgement:
+    """r2 (of several numbers the mean), rmse in the unit of the targets as they were given, loss (mean square).
+
+    The variance that r2 compares with is that of the samples judged. Where they are all the same it is 0, and r2 is
+    then 1 for a perfect prediction and 0 for any other, as in scikit-learn.
+    """
+
+    def __init__(self, targets: int, deviation: float, device: torch.device) -> None:
+        self.count, self.deviation = 0, deviation
+        # Of squared errors, targets and their squares; doubles, as r2 is a difference of sums.
+        self.errors, self.sums, self.squares = torch.zeros(3, targets, dtype=torch.float64, device=device).unbind()
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        self.count += len(targets)
+        self.errors += (outputs.double() - targets).square().sum(0)
+        self.sums += targets.double().sum(0)
+        self.squares += targets.double().square().sum(0)
+
+    def result(self) -> dict[str, float]:
+        variation = (self.squares - self.sums**2 / self.count).clamp(min=0)
+        same = variation <= 1e-12 * self.squares
+        r2 = torch.where(same, (self.errors == 0).double(), 1 - self.errors / variation.where(~same, 1.0))
+        loss = float(self.errors.mean()) / self.count
+        return {"r2": float(r2.mean()), "rmse": math.sqrt(loss) * self.deviation, "loss": loss}
+
+
+class LanguageModel:
+    """The next item at each position of a text. Outputs are logits (batch, length, vocabulary), targets the items that
+    follow (batch, length).
+    """
+
+    def output_shape(self, task: Task) -> Shape:
+        return task["length"], task["vocabulary"]
+
+    def output_meaning(self) -> str:
+        return "one for each item at each position"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+    def judgement(self, task: Task, device: torch.device) -> Judgement:
+        return TextJudgement(device)
+
+    @torch.no_grad()
+    def unfit(self, network: nn.Module, inputs: Tensor) -> str:
+        """Found out by trying: other items in the second half of a text must not change the outputs of the first."""
+        network.eval()
+        half = inputs.shape[1] // 2
+        others = inputs.clone()
+        others[:, half:] = (inputs[:, half:] == 0).long()  # item 0 becomes 1, and all others 0
+        before, after = network(inputs)[:, :half], network(others)[:, :half]
+        if torch.allclose(before, after, rtol=1e-3, atol=1e-4, equal_nan=True):
+            return ""
+        return (
+            "an output depends on items that come later, which it is to predict; give attention `causal: true`, and "
+            "leave out layers that mix positions both ways"
+        )
+
+
+class TextJudgement:
+    """bits_per_character, accuracy (of the likeliest item), loss (mean cross-entropy, nats): over all positions."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.count = 0
+        self.correct, self.loss = torch.zeros(2, dtype=torch.float64, device=device).unbind()
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        self.count += targets.numel()
+        self.loss += F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
+        self.correct += (outputs.argmax(2) == targets).sum()
+
+    def result(self) -> dict[str, float]:
+        loss = float(self.loss) / self.count
+        return {"bits_per_character": loss / math.log(2), "accuracy": float(self.correct) / self.count, "loss": loss}
+
+
+PROBLEMS: Mapping[str, Problem] = {
+    "classification": Classification(),
+    "regression": Regression(),
+    "segmentation": Segmentation(),
+    "language_model": LanguageModel(),
+}

@@ -1,0 +1,276 @@
+"""What a person may set of task and training. No torch here: configs are read by commands that never train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+
+from nas.documents import Seconds, hint
+
+REFERENCE_BATCH = 256  # the batch for which a learning rate is meant, where it is scaled (Goyal et al. 2017)
+
+
+def _whole(value: Any) -> Any:
+    """24.0 serves where an integer is needed, as in the space's expressions."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, strict=True)]
+LearningRate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+DatasetName = Literal["digits", "fashion_mnist", "mnist", "cifar10", "shapes"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
+Scaling = Literal["none", "linear", "sqrt"]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# Tasks ---------------------------------------------------------------------------------------------------------------
+
+Kind = Literal["classification", "regression", "segmentation", "language_model"]  # see problems.py
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())  # workers, and a later resume, may stand elsewhere
+    except RuntimeError as error:  # ~nobody
+        raise ValueError(f"{path}: {error}") from error
+
+
+Located = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+
+
+def _listed(given: Any) -> Any:
+    return tuple(given) if isinstance(given, list) else given
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Pair = Annotated[tuple[Positive, Positive], BeforeValidator(_listed)]
+
+
+class DatasetTask(_Settings):
+    """A data set of the catalogue. ``validation``: the share of its training data that judges the candidates."""
+
+    dataset: DatasetName
+    validation: Share = 0.1
+
+    @property
+    def kind(self) -> Kind:
+        return "segmentation" if self.dataset == "shapes" else "classification"
+
+
+class ArraysTask(_Settings):
+    """Images or tables in a NumPy archive, see sources/arrays.py for its keys and shapes."""
+
+    npz: Located
+    kind: Literal["classification", "regression", "segmentation"] = "classification"
+    validation: Share = 0.1
+
+
+class ImagesTask(_Settings):
+    """A folder of images for each class, see sources/images.py. All are resized to ``size``: one side, or height and
+    width; without it they must be of one size already.
+    """
+
+    images: Located
+    size: Positive | Pair | None = None
+    validation: Share = 0.1
+
+    @property
+    def kind(self) -> Kind:
+        return "classification"
+
+
+class CsvTask(_Settings):
+    """A table whose column ``target`` is predicted by the others, see sources/tables.py. ``kind``: None: by its values.
+    ``categorical``: columns of numbers that are names (codes, years). ``ignore``: columns to leave out.
+    """
+
+    csv: Located
+    target: Annotated[str, Field(min_length=1)]
+    kind: Literal["classification", "regression"] | None = None
+    categorical: Words = ()
+    ignore: Words = ()
+    validation: Share = 0.1
+
+
+class TextTask(_Settings):
+    """A text whose characters are predicted from those before them, at most ``length``; see sources/texts.py."""
+
+    text: Located
+    length: Annotated[Positive, Field(ge=2)] = 64
+    validation: Share = 0.1
+
+    @property
+    def kind(self) -> Kind:
+        return "language_model"
+
+
+class PluginTask(_Settings):
+    """A data set that a plugin makes (nas/plugin.py), by its name. ``kind``: the plugin says it."""
+
+    plugin: Annotated[str, Field(min_length=1)]
+    kind: Literal["classification", "regression", "segmentation"] | None = None
+    validation: Share = 0.1
+
+
+# By the key that says where the data comes from. Each has ``kind`` and ``validation``, and a module in sources/.
+_TASKS: dict[str, type[_Settings]] = {
+    "dataset": DatasetTask,
+    "npz": ArraysTask,
+    "images": ImagesTask,
+    "csv": CsvTask,
+    "text": TextTask,
+    "plugin": PluginTask,
+}
+FILES = tuple(key for key in _TASKS if key not in ("dataset", "plugin"))  # those that are paths
+
+
+def _one_source(given: Any) -> Any:
+    if isinstance(given, Mapping):
+        named = [key for key in _TASKS if key in given]
+        if not named:
+            near = next((hint(key, _TASKS) for key in given if key != "validation"), f" (allowed: {', '.join(_TASKS)})")
+            raise ValueError(f"a task says where its data comes from{near}")
+        if len(named) > 1:
+            raise ValueError(f"a task has one source of data, not {' and '.join(named)}")
+    return given
+
+
+def _tag(given: Any) -> str:
+    """The class by the source's key. Its name, as branches of unions are named in pydantic's locations."""
+    if isinstance(given, BaseModel):
+        return type(given).__name__
+    return next((_TASKS[key].__name__ for key in _TASKS if isinstance(given, Mapping) and key in given), "DatasetTask")
+
+
+TaskSettings = Annotated[
+    Annotated[DatasetTask, Tag("DatasetTask")]
+    | Annotated[ArraysTask, Tag("ArraysTask")]
+    | Annotated[ImagesTask, Tag("ImagesTask")]
+    | Annotated[CsvTask, Tag("CsvTask")]
+    | Annotated[TextTask, Tag("TextTask")]
+    | Annotated[PluginTask, Tag("PluginTask")],
+    Discriminator(_tag),
+    BeforeValidator(_one_source),
+]
+
+# Optimizers ----------------------------------------------------------------------------------------------------------
+# Weight decay spares norms and biases in all of them (optimizers.groups).
+
+
+class SGD(_Settings):
+    """Stochastic gradient descent, with Nesterov's momentum unless told otherwise."""
+
+    learning_rate: LearningRate = 0.1
+    momentum: Momentum = 0.9
+    nesterov: bool = True
+    weight_decay: Decay = 5e-4
+
+
+class AdamW(_Settings):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    learning_rate: LearningRate = 1e-3
+    beta1: Momentum = 0.9
+    beta2: Momentum = 0.999
+    weight_decay: Decay = 0.01
+
+
+class LARS(_Settings):
+    """Layer-wise rates for large batches (You, Gitman and Ginsburg 2017)."""
+
+    learning_rate: LearningRate = 1.0
+    momentum: Momentum = 0.9
+    trust_coefficient: LearningRate = 1e-3
+    weight_decay: Decay = 1e-4
+
+
+class LAMB(_Settings):
+    """Adam with layer-wise rates, for large batches (You et al. 2020)."""
+
+    learning_rate: LearningRate = 2e-3
+    beta1: Momentum = 0.9
+    beta2: Momentum = 0.999
+    weight_decay: Decay = 0.01
+
+
+OptimizerSettings = SGD | AdamW | LARS | LAMB
+
+
+class Optimizer(_Settings):
+    """One optimizer by name: ``adamw`` or ``{adamw: {learning_rate: 1e-3}}``."""
+
+    sgd: SGD | None = None
+    adamw: AdamW | None = None
+    lars: LARS | None = None
+    lamb: LAMB | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {value: {}} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self._named()) != 1:
+            raise ValueError(f"exactly one optimizer is needed (allowed: {', '.join(type(self).model_fields)})")
+        return self
+
+    @model_serializer
+    def _dump(self) -> dict[str, dict[str, Any]]:
+        return {name: settings.model_dump() for name, settings in self._named()}
+
+    @property
+    def name(self) -> str:
+        return self._named()[0][0]
+
+    @property
+    def settings(self) -> OptimizerSettings:
+        return self._named()[0][1]
+
+    def _named(self) -> list[tuple[str, OptimizerSettings]]:
+        return [(name, settings) for name, settings in self if settings is not None]
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+class TrainSettings(_Settings):
+    """How every candidate is trained. Batch size and optimizer are defaults: a candidate's hyperparameters win."""
+
+    epochs: Positive = 6
+    precision: PrecisionName = "auto"
+    batch_size: Positive = 256
+    optimizer: Optimizer = Optimizer(sgd=SGD())
+    scale_learning_rate: Scaling = "none"  # with batch / 256, or its square root
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = 1.0  # of linear rise; a cosine to zero follows
+    deadline: Seconds | None = None  # for one attempt; the driver keeps it
+    loss: str | None = None  # one that a plugin gives; None: the task's own
+
+
+class Hyperparameters(_Settings):
+    """What a candidate may say beside its architecture. ``learning_rate`` and ``weight_decay`` go to the optimizer."""
+
+    batch_size: Positive | None = None
+    optimizer: Optimizer | None = None
+    learning_rate: LearningRate | None = None
+    weight_decay: Decay | None = None

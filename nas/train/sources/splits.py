@@ -1,0 +1,34 @@
+"""Which samples are set aside: to validate on, for a run; to test on, for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas import seeds
+from nas.train.sources import Part, Splitting
+
+TEST_SHARE = 0.2
+
+
+def choose(targets: npt.NDArray[Any], share: float, seed: int, how: Splitting) -> npt.NDArray[np.bool_]:
+    """A mask of ``share`` of the samples, rounded, and at least one.
+
+    ``stratified``: that share of each class. ``random``: of all. ``end``: the last ones, in the order of the file.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(targets), np.bool_)
+    everything = np.arange(len(targets))
+    groups = [np.flatnonzero(targets == label) for label in np.unique(targets)] if how == "stratified" else [everything]
+    for members in groups:
+        order = members[::-1] if how == "end" else rng.permutation(members)
+        chosen[order[: max(1, round(share * len(members)))]] = True
+    return chosen
+
+
+def held_out(targets: npt.NDArray[Any], part: Part, how: Splitting) -> npt.NDArray[np.bool_]:
+    """A mask of the samples of ``part``, where a person's files say nothing of a test part."""
+    test = choose(targets, TEST_SHARE, seeds.derive(0, "test"), how)
+    return test if part == "test" else ~test

@@ -1,0 +1,163 @@
+"""The shipped objective: train a candidate on a task, and say how good, how large and how fast it was."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nas import documents, seeds
+from nas.errors import InputError, InvalidCandidate, OutOfMemory
+from nas.train import data, memory, network, optimizers, plugins, precision, problems, sources
+from nas.train.fit import Recipe, fit
+from nas.train.layers.auxiliary import auxiliaries
+from nas.train.plugin_files import Plugin
+from nas.train.settings import Hyperparameters, Optimizer, OptimizerSettings, TaskSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from nas.objective import Context
+    from nas.space import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """``trainer(candidate, context) -> metrics``; picklable, and the same for every trial of a run.
+
+    Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
+    epochs, images_per_second (training alone), train_seconds (likewise), peak_memory (bytes; see memory.peak). Notes:
+    dtype and why, device, batch_size, optimizer, learning_rate, and what modules observed (layers/auxiliary.py).
+
+    The same seed, device and number of threads give the same metrics but for times and memory, bit for bit, whatever
+    the process trained before. On a GPU this asks cuDNN for deterministic kernels.
+    """
+
+    settings: TrainSettings
+    task: TaskSettings
+    seed: int = 0  # the run's: it cuts the validation split
+    data_dir: str | None = None
+    steps: int | None = None  # see Recipe.steps
+    plugins: tuple[Plugin, ...] = ()  # by value: a worker needs no file
+
+    def __call__(self, candidate: Candidate, context: Context) -> dict[str, float]:
+        """Raises InvalidCandidate, Diverged, OutOfMemory; and InputError where the data can not be read."""
+        device = torch.device(context.device)
+        with _reproducible(context, device), _out_of_memory():
+            memory.forget_peak(device)
+            return self._train(candidate, context, device)
+
+    def one_batch(self) -> Trainer:
+        """The same, ending after one batch: whether a candidate trains at all (``nas search --smoke``)."""
+        return replace(self, steps=1)
+
+    def _train(self, candidate: Candidate, context: Context, device: torch.device) -> dict[str, float]:
+        parts = plugins.load(self.plugins)
+        task = sources.describe(self.task, self.data_dir, parts.datasets)
+        costs = network.costs(candidate, task, parts.layers)
+        hyperparameters = read_hyperparameters(candidate.hyperparameters)
+        chosen, name = chosen_optimizer(hyperparameters, self.settings.optimizer)
+
+        samples = data.resident(self.task, "train", self.data_dir, context.device, parts)
+        train, validation = data.split_resident(samples, self.task.validation, self.seed)
+        batch = min(hyperparameters.batch_size or self.settings.batch_size, len(train))
+        rate = optimizers.scaled(chosen.learning_rate, batch, self.settings.scale_learning_rate)
+        policy = precision.choose(device, self.settings.precision)
+        context.note(
+            dtype=policy.name,
+            dtype_reason=policy.reason,
+            batch_size=batch,
+            optimizer=name,
+            learning_rate=rate,
+            device=_device_name(device),
+        )
+        model = network.build(candidate, task, parts.layers).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        policy.adapt(model, device)
+        problem = plugins.extended(problems.problem(task), self.settings.loss, parts)
+        if unfit := problem.unfit(model, samples.batch(train[:2])[0]):
+            raise InvalidCandidate(unfit)
+        result = fit(
+            model,
+            problem,
+            lambda: problem.judgement(task, device),
+            optimizers.make(chosen, model),
+            samples,
+            train,
+            validation if self.steps is None else validation[:batch],
+            Recipe(self.settings.epochs, batch, rate, self.settings.warmup_epochs, policy, self.steps),
+            torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
+            context.report,
+        )
+        observed = {name: seen for name, module in auxiliaries(model).items() if (seen := module.observed())}
+        if observed:
+            context.note(observed=observed)
+        return {
+            **result.metrics,
+            **costs,
+            "epochs": result.epochs,
+            "images_per_second": result.images_per_second,
+            "train_seconds": result.train_seconds,
+            "peak_memory": float(memory.peak(device)),
+        }
+
+
+def read_hyperparameters(given: dict[str, Any]) -> Hyperparameters:
+    """What a candidate says beside its architecture. Raises InvalidCandidate."""
+    try:
+        return documents.validate(Hyperparameters, documents.plain(given, ""))
+    except InputError as error:
+        raise InvalidCandidate("; ".join(f"hyperparameters.{problem.message}" for problem in error.problems)) from None
+
+
+def chosen_optimizer(given: Hyperparameters, default: Optimizer) -> tuple[OptimizerSettings, str]:
+    """The optimizer's settings, with a learning rate or weight decay that stands beside it, and its name."""
+    optimizer = given.optimizer or default
+    beside = given.model_dump(include={"learning_rate", "weight_decay"}, exclude_none=True)
+    twice = beside.keys() & (given.optimizer.settings.model_fields_set if given.optimizer else set())
+    if twice:
+        names = ", ".join(sorted(twice))
+        raise InvalidCandidate(f"hyperparameters: {names} stands beside the optimizer and within it; say it once")
+    return optimizer.settings.model_copy(update=beside), optimizer.name
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+@contextmanager
+def _reproducible(context: Context, device: torch.device) -> Iterator[None]:
+    """Seeds, threads and kernels as the context says; what the process had is put back."""
+    threads = torch.get_num_threads()
+    gpus = [device] if device.type == "cuda" else []
+    torch.set_num_threads(context.threads)
+    try:
+        with (
+            torch.random.fork_rng(gpus),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            torch.manual_seed(context.seed)  # initial weights and dropout
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """Torch's several ways of saying that memory ended, as one."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; on a CPU only the text tells
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text or "not enough memory" in text:
+            raise OutOfMemory(text.partition("\n")[0]) from error
+        raise
