@@ -1,0 +1,773 @@
+"""The command line: words and flags in, calls to the house, text and exit codes out. No logic of a search lives here.
+
+Everything but typer is imported inside the commands, so that `nas --help` takes a tenth of a second and
+`nas leaderboard` never imports torch. Help is plain: typer's rich help would cost 0.3 s more.
+
+Left out: commands that are not built yet (they are absent, not stubs), and colours outside the live display.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+
+import typer
+
+from nas.errors import DiskFailed, InputError, Interrupted, NasError
+
+if TYPE_CHECKING:
+    from nas.config import Config, Override
+    from nas.driver import Ended, Observer
+    from nas.history import History, Trial
+    from nas.leaderboard import Row
+    from nas.machine import Search
+    from nas.plan import Plan
+    from nas.report.status import Status
+    from nas.reward import RewardSettings
+    from nas.train.plugin_files import Plugin
+
+RUNS = Path("runs")
+SHOWN_AT_THE_END = 10  # rows of the leaderboard after a search
+
+app = typer.Typer(
+    name="nas",
+    help="Neural architecture search: a controller proposes, a cluster trains, a leaderboard remembers.",
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+space_app = typer.Typer(
+    help="Check, show, sample and count search spaces.", rich_markup_mode=None, no_args_is_help=True
+)
+app.add_typer(space_app, name="space")
+
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The run's folder, e.g. runs/digits.", show_default=False)
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where data sets lie; else NAS_DATA, Debian's folder, a download."),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A Python file of your own layers, ...; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SpaceArgument = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A space's file, or the name of a shipped one.", show_default=False)
+]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="CONFIG", help="The config whose task the space is for.")
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option("--task", metavar="K=V...", help="What task.* is, e.g. classes=10 height=28; may be repeated."),
+]
+MoreTask = Annotated[list[str] | None, typer.Argument(hidden=True)]  # what follows the first K=V of --task
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of what is sampled.")]
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def search(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
+    ],
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/<name> where it is not given.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(metavar="N", help="End after N trials.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="TIME", help="End after this much time: 90s, 10m, 1h30m.")] = None,
+    controller: Annotated[
+        str | None, typer.Option(metavar="NAME", help="rl, evolution, random, or optuna:SAMPLER (optuna:tpe, ...).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="How many trials train at once.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of the search, the split and every training.")
+    ] = None,
+    data: DataOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any config value, e.g. train.epochs=3; may be repeated."),
+    ] = None,
+    plugin: PluginOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start a new run beside one that is there: <name>-2, -3, ...")
+    ] = False,
+    smoke: Annotated[
+        bool,
+        typer.Option("--smoke", help="Train the smallest and the largest of 50 candidates for one batch, and stop."),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a search, or go on with an unfinished one.
+
+    An unfinished run goes on where it stopped; only budget and cluster may differ from what it was started with.
+    A finished run prints its leaderboard. Nothing is ever deleted.
+    """
+    from nas import config as configs
+    from nas import plan as plans
+
+    flags = {
+        "data": _data(data),
+        "budget.trials": trials,
+        "budget.time": time,
+        "controller": controller,
+        "cluster.workers": workers,
+        "seed": seed,
+    }
+    overrides = [_override(key, value) for key, value in flags.items() if value is not None]
+    plugins = _plugins(plugin)
+    settings = configs.load(config, [*overrides, *map(configs.parse_set, set_ or [])], plugins)
+    if smoke:
+        _smoke(settings, plugins, json)
+    folder = run or RUNS / settings.name
+    folder = plans.fresh_folder(folder) if fresh else folder
+    recorded = _recorded(folder)
+    plan = plans.plan(settings, plugins)
+    if recorded:
+        plans.going_on(plan, recorded, folder)  # refuses another search than the recorded one
+    if recorded and plans.finished(recorded, settings.budget):
+        _note(f"{folder} is finished; --fresh starts a new run beside it")
+        _finish(folder, recorded, json)
+        return
+    _drive(plan, folder, json, going_on=recorded)
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    data: DataOption = None,
+    plugin: PluginOption = None,
+    salvage: Annotated[bool, typer.Option("--salvage", help="Go on from the sound part of a damaged journal.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Go on with a run after a crash, a kill, or an interruption."""
+    from nas import plan as plans
+    from nas import store
+
+    recorded = store.history(run, salvage=salvage)
+    if plans.finished(recorded):
+        _note(f"{run} is finished; nothing is left to do")
+        _finish(run, recorded, json)
+        return
+    plan = plans.recorded_plan(run, _data(data), _plugins(plugin), salvage=salvage)
+    _drive(plan, run, json, going_on=recorded, salvage=salvage)
+
+
+@app.command()
+def status(
+    run: RunArgument,
+    json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and show it live until the run ends.")] = False,
+) -> None:
+    """Show how a run stands: progress, utilisation, best so far."""
+    from time import sleep
+
+    from nas.report import status as report
+
+    now = _status(run)
+    if watch and not json:
+        with _display() as show, suppress(Interrupted):
+            while now.state == "running":
+                show(now)
+                sleep(1.0)
+                now = _status(run)
+    _print(_as_json(now.plain()) if json else report.screen(now, _width() or 100, run))
+
+
+@app.command()
+def leaderboard(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs; several are ranked together.", show_default=False),
+    ],
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table, csv, json or markdown.")] = "table",
+    top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the N best.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")] = None,
+) -> None:
+    """Rank the trials of one or several runs."""
+    from nas import store
+    from nas.documents import hint
+    from nas.report import tables
+
+    if format not in tables.FORMATS:
+        raise InputError(f"--format {format}: no such format{hint(format, tables.FORMATS)}")
+    folders = list({run.resolve(): run for run in runs}.values())  # the same one twice is one
+    histories = {run: store.history(run) for run in folders}
+    rows = _rows(histories, top)
+    plain = [row.plain() for row in rows]
+    kept = {name for run in folders for name in _reward(histories[run]).names}
+    text = tables.render(plain, format, None if output else _width(), several=len(folders) > 1, kept=kept)
+    if output is None:
+        _print(text)
+    else:
+        _write(output, text)
+        _note(f"{len(rows)} trials written to {output}")
+
+
+@app.command()
+def trial(
+    run: RunArgument,
+    number: Annotated[int, typer.Argument(metavar="N", help="The trial's number.", show_default=False)],
+    data: DataOption = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+    run_again: Annotated[
+        bool, typer.Option("--run-again", help="Train it again, here and now; nothing is recorded.")
+    ] = False,
+) -> None:
+    """Show all of one trial, and how to run it again.
+
+    Its candidate, its attempts, its curve, what was noted, the end of its log, its traceback.
+    """
+    import shlex
+
+    from nas import store
+    from nas.records import Succeeded
+    from nas.report import trial as report
+    from nas.reward import compute
+
+    history = store.history(run)
+    if number not in history.trials:
+        raise InputError(f"{run} has no trial {number}; it has {_span(history)}")
+    if run_again:
+        _run_again(run, number, data, plugin, json)
+        return
+    one = history.trials[number]
+    reward = None
+    if isinstance(one.outcome, Succeeded):
+        reward = compute(_reward(history), one.outcome.metrics, one.outcome.seconds).value
+    log_file = _log_of(run, one)
+    log = _end_of(log_file)
+    again = shlex.join(["nas", "trial", str(run), str(number), "--run-again"])
+    if json:
+        _print(_as_json(report.plain(one, run=str(run), reward=reward, log=log, again=again)))
+    else:
+        _print(report.page(one, run=str(run), reward=reward, log=log, log_file=str(log_file), again=again))
+
+
+@space_app.command("check")
+def space_check(
+    space: SpaceArgument,
+    more: MoreTask = None,
+    config: ConfigOption = None,
+    task: TaskOption = None,
+    plugin: PluginOption = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, metavar="N", help="How many candidates are sampled.")
+    ] = None,
+    seed: SeedOption = 0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Count parameters and FLOPs in networks that are built, without memory.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Find every error of a space, and say what it holds.
+
+    How many candidates it has, what they cost, and how many cannot be built.
+    """
+    from nas import inspect
+    from nas.report import space as report
+
+    opened = inspect.open_space(space, config, _task(task, more), _plugins(plugin), costs=True)
+    found = inspect.check(opened, samples=samples, seed=seed, exact=exact)
+    _print(_as_long_json(found.plain()) if json else report.page(found.plain()))
+    if not found.works:
+        raise InputError(f"{opened.file}: no sample can be trained")
+
+
+@space_app.command("show")
+def space_show(
+    space: SpaceArgument,
+    more: MoreTask = None,
+    config: ConfigOption = None,
+    task: TaskOption = None,
+    plugin: PluginOption = None,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="List the decisions with their paths, as controllers see them.")
+    ] = False,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw a candidate into FILE; --seed takes others.")
+    ] = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Show a space: a tree, its decisions, or a picture.
+
+    The decisions stand with their paths, as controllers see them; the picture is of one candidate.
+    """
+    from nas import inspect
+    from nas.report import space as report
+
+    if svg is not None:
+        _write(svg, inspect.picture(space, config, _task(task, more), _plugins(plugin), seed=seed), "--svg")
+        _note(f"a candidate of {space} is drawn in {svg}")
+        return
+    opened = inspect.open_space(space, config, _task(task, more), _plugins(plugin), costs=False)
+    if json:
+        _print(_as_json([report.decision_plain(decision) for decision in opened.space.decisions]))
+    elif decisions:
+        _print(report.decision_list(opened.space.decisions))
+    else:
+        _print(report.tree(opened.space.source, terminal=_is_terminal(sys.stdout) and "NO_COLOR" not in os.environ))
+
+
+@space_app.command("sample")
+def space_sample(
+    space: SpaceArgument,
+    more: MoreTask = None,
+    number: Annotated[int, typer.Option("-n", min=1, metavar="N", help="How many candidates.")] = 1,
+    config: ConfigOption = None,
+    task: TaskOption = None,
+    plugin: PluginOption = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Draw candidates, and print them.
+
+    Each is printed as a space of its own, with nothing left to choose.
+    """
+    from nas import inspect
+    from nas.report import yaml
+
+    opened = inspect.open_space(space, config, _task(task, more), _plugins(plugin))
+    for index, draw in enumerate(inspect.candidates(opened, number, seed)):
+        name = f"{opened.space.name}-{seed}-{index}"
+        data = {"name": name, **draw.candidate.json()}
+        if json:
+            _print(_as_line({**data, "hash": draw.candidate.hash, "invalid": draw.invalid or None}))
+            continue
+        remarks = [
+            f"# sha256 {draw.candidate.hash}",
+            *([f"# cannot be trained: {draw.invalid}"] if draw.invalid else []),
+        ]
+        _print(("---\n" if index else "") + "\n".join(remarks) + "\n" + yaml.dump(data))
+
+
+@space_app.command("count")
+def space_count(
+    space: SpaceArgument,
+    more: MoreTask = None,
+    config: ConfigOption = None,
+    task: TaskOption = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Count the candidates of a space, constraints aside."""
+    from nas import inspect
+    from nas.report import space as report
+
+    count = inspect.open_space(space, config, _task(task, more), _plugins(plugin), costs=False).space.count()
+    if json:
+        _print(_as_long_json(inspect.count_plain(count)))
+    else:
+        _print(f"{report.count(count.coefficients)}\n{_formula(str(count))}")
+
+
+@app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="config|space", help="Of which files.", show_default=False)],
+) -> None:
+    """Print the JSON Schema of configs or spaces, for editors.
+
+    With it an editor completes words and marks what is wrong.
+    """
+    from nas.documents import hint
+
+    if kind not in ("config", "space"):
+        raise InputError(f"there is no schema of '{kind}'{hint(kind, ('config', 'space'))}")
+    from nas import schema as schemas
+
+    _print(_as_json(schemas.config_schema() if kind == "config" else schemas.space_schema()))
+
+
+def _formula(text: str) -> str:
+    """The count in full, where the line before it was rounded or says nothing of how real numbers come in."""
+    if "R" not in text and len(text) < 20:
+        return ""
+    return f"{text}{', where R is as many values as a real number has' if 'R' in text else ''}\n"
+
+
+def _task(task: list[str] | None, more: list[str] | None) -> list[str]:
+    """`--task classes=10 height=28`: the shell hands over the rest as arguments."""
+    if more and not task:
+        raise InputError(f"what is {' '.join(more)} for? values of the task follow --task")
+    return [*(task or ()), *(more or ())]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        _print(f"nas {version('nas-orchestrator')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# Driving -------------------------------------------------------------------------------------------------------------
+
+
+def _override(key: str, value: Any) -> Override:
+    from nas.config import Override
+
+    return Override(key, value, f"--{key.rpartition('.')[2]} {value}")
+
+
+def _recorded(folder: Path) -> History | None:
+    """What the folder's journal says; None where a new run can begin."""
+    from nas import store
+
+    if store.exists(folder / "journal"):
+        history = store.history(folder)
+        return history if history.started else None
+    if folder.exists() and (not folder.is_dir() or any(path.name != "journal" for path in folder.iterdir())):
+        raise InputError(f"{folder} is there and is no run; give another --run DIR")
+    return None
+
+
+def _drive(plan: Plan, folder: Path, json: bool, *, going_on: History | None, salvage: bool = False) -> NoReturn:
+    from nas import controllers, driver, store
+
+    def opened(history: History) -> None:
+        """Said when the run is ours, not when it is only wished for."""
+        for remark in controllers.remarks(plan.config.controller, plan.space):
+            _note(remark)
+        left = sum(trial.open for trial in history.trials.values())
+        counts = f"{len(history.trials) - left} finished, {left} to be run again"
+        _note(f"a new run in {folder}" if going_on is None else f"going on with {folder}: {counts}")
+
+    try:
+        with _observer(plan) as observe:
+            ended = driver.run(plan, folder, observe, salvage=salvage, opened=opened)
+    except DiskFailed as error:
+        if not store.exists(folder / "journal"):
+            raise
+        raise DiskFailed(f"{error}; when that is mended, go on with: {_resume(folder)}") from error
+    _report_end(ended)
+    _finish(folder, ended.history, json)
+    raise typer.Exit(ended.exit_code)
+
+
+@contextmanager
+def _observer(plan: Plan) -> Iterator[Observer]:
+    from dataclasses import replace
+
+    from nas.report.status import of
+
+    def status(search: Search, now: float) -> Status:
+        found = of(search.history, plan.config.reward, now=now, alive=True)
+        if not search.stopping:
+            return found
+        waits = f"stopping: waiting for {len(found.running)} running trials; Ctrl-C again stops at once"
+        return replace(found, message=waits, remaining_seconds=None)
+
+    with _display() as show:
+        yield lambda search, now: show(status(search, now))
+
+
+@contextmanager
+def _display() -> Iterator[Callable[[Status], None]]:
+    """Live on a terminal; elsewhere a line to stderr when a trial has ended, at most every 5 s."""
+    from nas.report import status as report
+
+    if _is_terminal(sys.stderr):
+        from rich.console import Console
+        from rich.live import Live
+
+        with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+            yield lambda status: live.update(report.live(status), refresh=True)
+        return
+
+    from time import monotonic
+
+    last: list[float | int] = [0.0, 0]  # when a line was printed, and how many trials had ended then
+    said: set[str] = set()
+
+    def show(status: Status) -> None:
+        if status.message and not said:
+            said.add(status.message)
+            _note(status.message)
+        if status.counted != last[1] and monotonic() - last[0] >= 5:
+            last[:] = [monotonic(), status.counted]
+            _note(report.line(status))
+
+    yield show
+
+
+def _resume(folder: Path) -> str:
+    import shlex
+
+    return shlex.join(["nas", "resume", str(folder)])
+
+
+def _report_end(ended: Ended) -> None:
+    from nas.report import status
+
+    failure = status.of(ended.history, _reward(ended.history)).failure
+    if failure and ended.reason != "diagnosis":  # which says as much
+        _note(f"failed: {status.mostly(failure, ended.folder)}")
+    if ended.reason == "interrupted":
+        _note(f"stopped, with everything recorded; go on with: {_resume(ended.folder)}")
+    elif ended.reason == "diagnosis":
+        _note(f"stopped: {ended.message}")
+    elif ended.reason == "exhausted":
+        _note(f"the search ended before its budget: {ended.message}")
+
+
+def _finish(folder: Path, history: History, json: bool) -> None:
+    """The leaderboard for people, the status for programs."""
+    from nas.report import status, tables
+
+    if json:
+        _print(_as_json({"folder": str(folder)} | status.of(history, _reward(history)).plain()))
+        return
+    rows = _rows({folder: history}, None)
+    shown = [row for row in rows if row.rank is None or row.rank <= SHOWN_AT_THE_END]
+    _print(tables.render([row.plain() for row in shown], "table", _width(), kept=_reward(history).names))
+    if len(rows) > len(shown):
+        _note(f"the best {SHOWN_AT_THE_END} of {len(rows)}; all of them: nas leaderboard {folder}")
+
+
+def _smoke(settings: Config, plugins: Sequence[Plugin], json: bool) -> NoReturn:
+    """Says whether a search would work; exit code 3 where it would not."""
+    from nas.records import Failed
+    from nas.report.text import count, duration, number
+    from nas.smoke import smoke
+
+    found = smoke(settings, plugins)
+    if json:
+        _print(_as_json(found.plain()))
+        raise typer.Exit(0 if found.works else 3)
+    lines = [f"{sum(found.invalid.values())} of {found.samples} sampled candidates cannot be built"]
+    lines += [f"  {times}: {reason}" for reason, times in found.invalid.items()]
+    for one in found.tried:
+        lines.append(f"{one.which}: {count(one.parameters)} parameters: {one.candidate.one_line()}")
+        if isinstance(one.outcome, Failed):
+            lines += [f"  {one.outcome.kind}: {one.outcome.message}", *one.outcome.traceback.splitlines()]
+        elif one.reward is None:
+            lines.append(f"  no reward: {one.complaint}")
+        else:
+            lines.append(f"  one batch in {duration(one.outcome.seconds)}, reward {number(one.reward)}")
+    lines.append("a search would work" if found.works else "a search would not work")
+    _print("\n".join(lines) + "\n")
+    raise typer.Exit(0 if found.works else 3)
+
+
+def _run_again(run: Path, number: int, data: Path | None, plugin: list[Path] | None, json: bool) -> NoReturn:
+    from dataclasses import asdict
+
+    from nas import driver
+    from nas.plan import recorded_plan
+    from nas.records import Succeeded
+
+    outcome = driver.run_again(recorded_plan(run, _data(data), _plugins(plugin)), run, number)
+    if json:
+        _print(_as_json(asdict(outcome)))
+    elif isinstance(outcome, Succeeded):
+        _print("".join(f"{name} {value!r}\n" for name, value in outcome.metrics.items()))
+    else:
+        _print(f"{outcome.kind}: {outcome.message}\n{outcome.traceback}")
+    raise typer.Exit(0 if isinstance(outcome, Succeeded) else 3)
+
+
+def _data(folder: Path | None) -> str | None:
+    return str(folder.absolute()) if folder else None
+
+
+def _plugins(files: list[Path] | None) -> list[Plugin]:
+    from nas.train.plugin_files import read
+
+    return [read(file) for file in files or ()]
+
+
+# Reading runs --------------------------------------------------------------------------------------------------------
+
+
+def _reward(history: History) -> RewardSettings:
+    from nas.documents import plain, validate
+    from nas.reward import RewardSettings
+
+    return validate(RewardSettings, plain(history.config.get("reward") or {}, "the recorded config"))
+
+
+def _rows(histories: dict[Path, History], top: int | None) -> list[Row]:
+    """Rows of several runs, ranked together; ``top``: of the ranked ones only."""
+    from nas.leaderboard import rank, rows
+
+    places = {folder: folder.resolve() for folder in histories}
+    names = {folder: place.name for folder, place in places.items()}
+    if len(set(names.values())) < len(names):
+        above = os.path.commonpath(places.values())
+        names = {folder: os.path.relpath(place, above) for folder, place in places.items()}
+    rewards = {folder: _reward(history) for folder, history in histories.items()}
+    if len({repr(settings) for settings in rewards.values()}) > 1:
+        _note("these runs define their rewards differently; each trial is ranked by that of its own run")
+    found = rank(row for folder, h in histories.items() for row in rows(h, rewards[folder], names[folder]))
+    return found if top is None else [row for row in found if row.rank is not None and row.rank <= top]
+
+
+def _status(folder: Path) -> Status:
+    from time import time
+
+    from nas import store
+    from nas.report.status import of
+
+    live = store.alive(folder / "journal")
+    history = store.history(folder)
+    return of(history, _reward(history), now=time() if live else None, alive=live)
+
+
+def _span(history: History) -> str:
+    return f"trials {min(history.trials)} to {max(history.trials)}" if history.trials else "none yet"
+
+
+def _log_of(folder: Path, trial: Trial) -> Path:
+    """The log of the attempt that counts; while none does, of the latest, which is the one that runs."""
+    counts = [a.attempt for a in trial.attempts if a.outcome is not None and a.outcome is trial.outcome]
+    return folder / "trials" / str(trial.number) / str([len(trial.attempts) - 1, *counts][-1]) / "log.txt"
+
+
+def _end_of(file: Path, most: int = 64 * 1024) -> str:
+    """The last bytes of a log, from a whole line on; empty where there is none."""
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - most))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return text if size <= most else text.partition("\n")[2]
+
+
+# Words to people and programs ----------------------------------------------------------------------------------------
+
+
+def _print(text: str) -> None:
+    """The result: stdout. `nas leaderboard RUN | head` ends quietly, and with the command's own exit code.
+
+    Raises:
+        DiskFailed: stdout is closed, or what it goes to is full.
+    """
+    if sys.stdout is None:
+        raise DiskFailed("the result could not be printed: standard output is closed")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+    except OSError as error:
+        raise DiskFailed(f"the result could not be printed: {error.strerror or error}") from error
+
+
+def _note(text: str) -> None:
+    """For the person, beside the result: stderr. A reader that went away must not end a search."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"nas: {text}\n")
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Nobody reads the stream any more: what is written to it from now on goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _hold_standard_descriptors() -> None:
+    """Of 0, 1 and 2, those that are closed lead nowhere: else a journal opened next would be somebody's stdout."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _as_json(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _as_line(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _as_long_json(value: Any) -> str:
+    """For counts: orjson ends at 64 bits."""
+    import json
+
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _write(file: Path, text: str, option: str = "--output") -> None:
+    from nas.report import output
+
+    output.write(file, text, option)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: it was closed
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None into a pipe, where nothing is folded, unless COLUMNS says otherwise."""
+    import shutil
+
+    if not _is_terminal(sys.stdout) and not os.environ.get("COLUMNS", "").isdecimal():
+        return None
+    return max(40, shutil.get_terminal_size().columns)
+
+
+def main() -> None:
+    """The `nas` command: every way out of it is an exit code that DESIGN's table of them explains in errors.py."""
+    _hold_standard_descriptors()
+    signal.signal(signal.SIGINT, _interrupted)  # a running search has its own, which ends it gracefully
+    try:
+        app()
+    except NasError as error:
+        sys.exit(_refuse(error))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            sys.exit(_refuse(DiskFailed(str(error))))  # of typer's own printing, say
+        import traceback
+
+        traceback.print_exc()
+        _note("this is a bug of ours; please report it with the lines above and the command that led to them")
+        sys.exit(1)
+
+
+def _interrupted(number: int, frame: object) -> NoReturn:
+    raise Interrupted("interrupted")
+
+
+def _refuse(error: NasError) -> int:
+    problems = error.problems if isinstance(error, InputError) else [error]
+    for problem in problems:
+        _note(str(problem))
+    if isinstance(error, DiskFailed) and sys.stdout is not None:
+        _silence(sys.stdout)  # Python would try once more to print what is left in it
+    return error.exit_code

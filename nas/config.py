@@ -1,0 +1,408 @@
+"""A run's config: the settings of every part in one file, read strictly, with every error at its place.
+
+Each part owns its settings class; this module only composes them. A value may come from the file, from a flag
+(`--trials 20`) or from `--set dotted.key=value`; an error about it names where it came from.
+
+Left out: includes and inheritance between configs, and values from the environment. What a run was started with is in
+its journal, whole, defaults filled in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os.path
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    model_validator,
+)
+
+from nas import controllers, documents, shipped
+from nas.cluster.settings import ClusterSettings
+from nas.controllers.settings import RLSettings, Settings
+from nas.documents import Document
+from nas.errors import InputError, Problem
+from nas.reward import RewardSettings
+from nas.space.words import is_number
+from nas.train import metrics, sources
+from nas.train.plugin_files import Plugin, PluginFile
+from nas.train.settings import FILES, Kind, TaskSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from nas.train.plugins import Parts
+
+MAY_CHANGE = ("budget", "cluster", "data")  # parts that may differ when a run is gone on with
+DEFAULT_TRIALS = 100
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class BudgetSettings(BaseModel):
+    """When a search ends: at whichever comes first. With neither, after 100 trials."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trials: Annotated[int, Field(ge=1)] | None = None  # that are trained; duplicates are not counted
+    time: Annotated[documents.Seconds, Field(gt=0)] | None = None  # summed active time
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_end(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("trials") is None and data.get("time") is None:
+            return {**data, "trials": DEFAULT_TRIALS}
+        return data
+
+
+def _run_name(value: Any) -> Any:
+    if isinstance(value, str) and not _NAME.fullmatch(value):
+        raise ValueError(
+            f"'{value[:80]}' is no name for a run: 1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit"
+        )
+    return value
+
+
+def _absolute(folder: str) -> str:
+    return str(Path(folder).expanduser().absolute())  # workers, and a later resume, may stand elsewhere
+
+
+def _controller(value: Any) -> Settings:
+    return value if isinstance(value, BaseModel) else controllers.parse(value)  # type: ignore[return-value]
+
+
+def _controller_plain(settings: Settings) -> dict[str, Any]:
+    return {settings.kind: settings.model_dump(mode="json")}
+
+
+Milliseconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class RunConfig(BaseModel):
+    """What every run has, whatever its objective."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, BeforeValidator(_run_name)]
+    space: Annotated[str, Field(min_length=1)]  # the name of a shipped one, or a path (beside the config, or from here)
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    controller: Annotated[Settings, PlainValidator(_controller), PlainSerializer(_controller_plain)] = RLSettings()
+    reward: RewardSettings = Field(default_factory=RewardSettings)
+    budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings(trials=DEFAULT_TRIALS))
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-like, defaults filled in: what the journal records, and what ``from_plain`` reads again."""
+        return self.model_dump(mode="json")
+
+
+class CallableConfig(RunConfig):
+    """A run from Python: its objective is a callable, of which only the name is recorded."""
+
+    objective: str
+    deadline: documents.Seconds | None = None  # for one attempt
+
+
+class Config(RunConfig):
+    """A run of the shipped trainer, as a config file says it. Only ``space`` and ``task`` have no default."""
+
+    task: TaskSettings
+    data: Annotated[str, AfterValidator(_absolute)] | None = (
+        None  # the folder that holds data sets; None: NAS_DATA, ...
+    )
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    latency_table: dict[str, Milliseconds] | None = None  # layer: milliseconds, or a file of these; see train/costs.py
+    plugins: tuple[PluginFile, ...] = ()  # from the command line alone, never from a file
+
+    _beside: Path | None = PrivateAttr(default=None)  # the folder of the file it was read from
+
+    def space_document(self) -> Document:
+        """The search space, read. Raises InputError."""
+        return documents.read(shipped.find("search_spaces", self.space, self._beside))
+
+
+def from_plain(recorded: Mapping[str, Any]) -> Config | CallableConfig:
+    """The config that a journal recorded; keys that are newer than the journal take their defaults."""
+    document = documents.plain(recorded, "the recorded config")
+    if "objective" in recorded:
+        return documents.validate(CallableConfig, document)
+    return documents.validate(Config, document)
+
+
+# Values from the command line ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Override:
+    """One value that stands instead of the file's: ``Override("budget.trials", 5, "--trials 5")``."""
+
+    key: str  # dotted
+    value: Any
+    flag: str  # as the person wrote it; errors name it
+
+
+def parse_set(text: str) -> Override:
+    """``--set dotted.key=value``; the value is read as YAML: ``1e-3``, ``true``, ``[1, 2]``, ``{sampler: tpe}``.
+
+    Raises:
+        InputError: there is no "=", the key is empty, or the value is no YAML.
+    """
+    flag = f"--set {text}"
+    key, equals, value = text.partition("=")
+    if not equals or not all(part.strip() for part in key.split(".")):
+        raise InputError(Problem("write --set dotted.key=value, e.g. --set train.epochs=3", flag))
+    if not value.strip():
+        raise InputError(Problem("the value is missing; write null for none", flag))
+    return Override(key.strip(), documents.parse(value, flag).data, flag)
+
+
+def load(name: str | Path, overrides: Sequence[Override] = (), plugins: Sequence[Plugin] = ()) -> Config:
+    """Read a config file (a path, or the name of a shipped one), with values from the command line laid over it.
+
+    Raises:
+        InputError: with every problem of the file and of the overrides; those of its search space are found when that
+            is read (``Config.space_document``).
+    """
+    file = shipped.find("configs", str(name))
+    read = documents.read(file)
+    if not isinstance(read.data, dict):
+        raise InputError(read.problem((), "a config is a mapping, beginning with e.g. `space: digits_cnn`"))
+    data = documents.copied(read.data)
+    flags: dict[documents.KeyPath, str] = {}
+    problems: list[Problem] = []
+    for override in overrides:
+        path = tuple(override.key.split("."))
+        try:
+            _put(data, path, override.value)
+            flags[path] = override.flag
+        except ValueError as error:
+            problems.append(Problem(str(error), override.flag))
+    if "plugins" in data:
+        message = "plugins are code, named on the command line alone: --plugin FILE"
+        problems.append(_Overlaid(read.file, data, read.marks, flags).problem(("plugins",), message, key=True))
+    data["plugins"] = [plugin.record.model_dump() for plugin in plugins]
+    if data.get("name") is None:
+        data["name"] = name_from(file.stem)
+    _find_files(data.get("task"), file.parent)
+    if isinstance(data.get("latency_table"), str):
+        data["latency_table"] = _latency_table(data["latency_table"], file.parent)
+    document = _Overlaid(read.file, data, read.marks, flags)
+    try:
+        if isinstance(data.get("space"), str) and data["space"]:
+            shipped.find("search_spaces", data["space"], file.parent)
+    except InputError as error:
+        problems += [document.problem(("space",), problem.message) for problem in error.problems]
+    try:
+        config = _validated(document, problems, plugins)
+    except InputError as error:
+        in_order = sorted(error.problems, key=lambda problem: (problem.line, problem.column))  # flags first
+        raise InputError(*dict.fromkeys(in_order)) from None
+    config._beside = file.parent
+    return config
+
+
+def _latency_table(name: str, folder: Path) -> dict[str, float]:
+    """The table in a file, beside the config or from here: the run records it, whatever becomes of the file."""
+    places = (folder / name, Path(name))
+    exists = os.path.exists  # unlike Path's, it answers for impossible names too
+    table = documents.read(next(filter(exists, places), places[1]))
+    if not isinstance(table.data, dict):
+        raise InputError(table.problem((), "a latency table is a mapping such as `conv 32 kernel=5 @ 16x28x28: 0.31`"))
+    bad = [layer for layer, value in table.data.items() if not is_number(value) or value < 0]
+    problems = [table.problem((layer,), "a latency is a number of milliseconds, 0 or more") for layer in bad]
+    if problems:
+        raise InputError(*problems)
+    return dict(table.data)
+
+
+def _find_files(task: Any, folder: Path) -> None:
+    """Which file a task's path means: one beside the config, one from here, or a shipped one of that name."""
+    for key in FILES if isinstance(task, dict) else ():
+        if isinstance(task.get(key), str):
+            places = (folder / task[key], Path(task[key]).absolute(), shipped.data(task[key]))
+            exists = os.path.exists  # unlike Path's, it answers for impossible names too
+            task[key] = next((str(place) for place in places if place and exists(place)), task[key])
+
+
+def _validated(document: Document, problems: list[Problem], plugins: Sequence[Plugin]) -> Config:
+    """The config, or an InputError with ``problems`` and all that are found here."""
+    data = dict(document.data)
+    try:  # on its own, because its settings depend on its name, and to name the places of its problems
+        data["controller"] = _controller_plain(
+            controllers.parse(data.get("controller", "rl"), document, ("controller",))
+        )
+    except InputError as error:
+        problems.extend(error.problems)
+        data.pop("controller", None)
+    try:
+        config = documents.validate(Config, dataclasses.replace(document, data=data))
+    except InputError as error:
+        raise InputError(*problems, *error.problems, *_wishes_of_a_wrong_one(document, plugins)) from None
+    try:
+        own = parts(plugins)
+        config = _with_kind(config, own)
+    except InputError as error:
+        problems.extend(error.problems)
+    else:
+        assert config.task.kind is not None
+        problems.extend(_wrong_loss(document, config, own))
+        problems.extend(_wrong_wishes(document, config.reward, config.task.kind, own))
+    if problems:
+        raise InputError(*problems)
+    if config.reward.maximize is None and config.reward.minimize is None:
+        assert config.task.kind is not None
+        wish = metrics.default_reward(config.task.kind)
+        config = config.model_copy(update={"reward": config.reward.model_copy(update=wish)})
+    return config
+
+
+def parts(plugins: Sequence[Plugin]) -> Parts | None:
+    """What plugins define; None without any, as a command that has none need not wait for torch. Raises InputError."""
+    if not plugins:
+        return None
+    from nas.train.plugins import load
+
+    return load(tuple(plugins))
+
+
+def _with_kind(config: Config, own: Parts | None) -> Config:
+    """With the kind of task that its data make it, where the config leaves that open. Raises InputError."""
+    if config.task.kind is not None:
+        return config
+    kind = sources.describe(config.task, config.data, own.datasets if own else None)["kind"]
+    return config.model_copy(update={"task": config.task.model_copy(update={"kind": kind})})
+
+
+def _wrong_loss(document: Document, config: Config, own: Parts | None) -> Iterator[Problem]:
+    loss = config.train.loss
+    if loss is not None and loss not in (own.losses if own else ()):
+        known = documents.hint(loss, own.losses) if own else "; it needs a plugin that has it: --plugin FILE"
+        yield document.problem(("train", "loss"), f"no plugin has a loss {loss!r}{known}")
+
+
+def _wrong_wishes(document: Document, reward: RewardSettings, kind: Kind, own: Parts | None) -> Iterator[Problem]:
+    """A metric that no trial of this task will have, or that is better the other way."""
+    known = (*metrics.names(kind), *(own.metrics if own else ()))
+    for direction in metrics.DIRECTIONS:
+        name = getattr(reward, direction)
+        if name is None:
+            continue
+        wrong = metrics.wrong_reward(kind, direction, name)
+        if own and name in own.metrics:
+            better = own.metrics[name].better
+            wrong = f"the plugin says of {name}: better={better!r}" if better != direction else ""
+        elif name not in known and not wrong:
+            wrong = f"no metric of {kind} is called {name!r}{documents.hint(name, known)}"
+        if wrong:
+            yield document.problem(("reward", direction), wrong)
+    for name in reward.limits:
+        if name not in known:
+            message = f"no metric of {kind} is called {name!r}{documents.hint(name, known)}"
+            yield document.problem(("reward", "limits", name), message, key=True)
+
+
+def _wishes_of_a_wrong_one(document: Document, plugins: Sequence[Plugin]) -> list[Problem]:
+    """What is wrong with the reward of a config that has other errors too, as far as that can be known."""
+    try:
+        right = {key: document.data[key] for key in ("task", "reward", "data") if key in document.data}
+        alone = dataclasses.replace(document, data={"name": "a", "space": "a", **right})
+        own = parts(plugins)
+        config = _with_kind(documents.validate(Config, alone), own)
+    except InputError:
+        return []
+    return list(_wrong_wishes(document, config.reward, config.task.kind, own)) if config.task.kind else []
+
+
+def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set ``data[path[0]][path[1]]...``. A word on the way becomes a mapping of itself: controller: rl -> {rl: {}}."""
+    inside = data
+    for depth, key in enumerate(path[:-1]):
+        held = inside.get(key)
+        if held is None:
+            held = inside[key] = {}
+        elif held == path[depth + 1]:
+            held = inside[key] = {held: {}}
+        elif not isinstance(held, dict):
+            raise ValueError(f"{'.'.join(path[: depth + 1])} is {held!r}, which has no keys")
+        inside = held
+    inside[path[-1]] = value
+
+
+def name_from(stem: str) -> str:
+    """A name for a run, made of any text."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).lstrip("._-")
+    return name[:64] or "run"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Overlaid(Document):
+    """A document of which some values came from flags: problems with those name the flag instead of a place."""
+
+    flags: dict[documents.KeyPath, str] = dataclasses.field(default_factory=dict)
+
+    def problem(self, path: documents.KeyPath, message: str, *, key: bool = False) -> Problem:
+        for overridden, flag in reversed(self.flags.items()):
+            if path[: len(overridden)] == overridden:
+                return Problem(message, flag)
+        return Document.problem(self, path, message, key=key)
+
+
+# Going on with a run -------------------------------------------------------------------------------------------------
+
+
+def changes(recorded: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+    """What ``config`` changes about a run that was started with ``recorded``: dotted key -> new value.
+
+    Raises:
+        InputError: more than MAY_CHANGE differs; every key that does is named, with both values.
+    """
+    before, after = dict(_flat(_compared(from_plain(recorded)))), dict(_flat(_compared(config)))
+    absent = object()
+    differing = [key for key in before | after if before.get(key, absent) != after.get(key, absent)]
+    refused = [key for key in differing if key.partition(".")[0] not in (*MAY_CHANGE, "objective")]
+    if "controller.kind" in refused:  # which the settings of either follow
+        refused = [key for key in refused if key == "controller.kind" or not key.startswith("controller.")]
+    if refused:
+        raise InputError(
+            *(_difference(key, before, after) for key in refused),
+            f"only {', '.join(MAY_CHANGE)} may change when a run goes on; --fresh starts a new one",
+        )
+    return {key: after.get(key) for key in differing if key != "objective"}  # a lambda has a new name each time
+
+
+def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """One line of what may not change.
+
+    >>> _difference("reward.maximize", {"reward.maximize": "accuracy"}, {"reward.minimize": "loss"})
+    "reward.maximize: the run was started with 'accuracy', not without"
+    """
+    if key not in before:
+        return f"{key}: the run was started without, not with {after[key]!r}"
+    if key not in after:
+        return f"{key}: the run was started with {before[key]!r}, not without"
+    return f"{key}: the run was started with {before[key]!r}, not {after[key]!r}"
+
+
+def _compared(config: RunConfig) -> dict[str, Any]:
+    """As it is recorded, but plugins by what they say: where they lay may change."""
+    plain = config.plain()
+    plugins = plain.pop("plugins", ())
+    named = {Path(plugin["file"]).name: f"SHA-256 {plugin['sha256'][:12]}" for plugin in plugins}
+    (controller,) = plain["controller"]
+    return plain | {"plugins": named, "controller": {"kind": controller, **plain["controller"]}}
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
+    elif value is not None and value != {} and value != []:  # which say as much as no key at all
+        yield prefix, value

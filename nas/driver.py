@@ -1,0 +1,264 @@
+"""The only joiner: it carries what the search machine decides to journal, cluster and screen, and what they say back.
+
+    run(plan, folder, observe)   -> Ended     a new run, or the rest of one that stopped
+
+One turn of the loop: wait for the executor, hand each happening to the machine, put every event of the turn into the
+journal with one sync, and only then start attempts. A kill between any two statements loses nothing that was
+acknowledged: the journal is replayed, results that attempts left in the run's folder are adopted, the rest runs again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from nas import controllers, provenance, reward, seeds, store
+from nas.cluster import Executor
+from nas.cluster.connect import visible_gpus
+from nas.errors import InputError, Interrupted
+from nas.history import History
+from nas.machine import Budget, Cancel, End, EndReason, Instruction, Launch, Record, Search
+from nas.objective import Context, evaluate
+from nas.plan import Plan, going_on
+from nas.records import (
+    Answered,
+    Attempt,
+    BudgetChanged,
+    Event,
+    Failed,
+    Happening,
+    Outcome,
+    RunStarted,
+    StopRequested,
+    Tick,
+)
+from nas.results import read_results
+from nas.space import Candidate
+
+TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended, and the exit code that says so to a shell."""
+
+    reason: EndReason
+    message: str
+    folder: Path
+    history: History
+
+    @property
+    def exit_code(self) -> int:
+        if self.reason == "interrupted":
+            return Interrupted.exit_code
+        completed = any(trial.state == "completed" for trial in self.history.trials.values())
+        return 0 if completed and self.reason != "diagnosis" else 3
+
+
+Observer = Callable[[Search, float], None]  # the machine, and the time now; called once a turn
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    observe: Observer = lambda search, now: None,
+    *,
+    salvage: bool = False,
+    opened: Callable[[History], None] = lambda history: None,
+) -> Ended:
+    """Run a search in ``folder`` until it ends; go on where an earlier driver stopped.
+
+    ``opened`` is called once, when the run is ours and what earlier drivers left is taken in.
+
+    Raises:
+        RunHeld: another driver is alive on the folder.
+        InputError: the folder holds another search, its journal is damaged, or the cluster cannot be had.
+        DiskFailed: the journal could not be written.
+        Interrupted: asked to stop a second time, or told to go at once.
+    """
+    search = machine(plan)  # a controller that refuses the space does so before there is a folder
+    journal, entries = store.Journal.claim(folder / "journal", time.time(), salvage=salvage)
+    try:
+        for entry in entries:
+            search.apply(entry.event, entry.time)
+        drive = _Drive(plan, folder, journal, search)
+        drive.open()
+        opened(search.history)
+        with _stop_signals() as asked_to_stop:
+            drive.loop(asked_to_stop, observe)
+        assert search.over is not None
+        return Ended(search.over.reason, search.over.message, folder, search.history)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at once; go on with: {shlex.join(['nas', 'resume', str(folder)])}") from None
+    finally:
+        journal.close()
+
+
+def run_again(plan: Plan, folder: Path, number: int) -> Outcome:
+    """Train a recorded trial once more, in this process, with its seed; nothing is recorded.
+
+    Raises:
+        InputError: the run has no such trial.
+    """
+    trials = store.history(folder).trials
+    if number not in trials:
+        raise InputError(f"{folder} has no trial {number}; it has {len(trials)}, from 0")
+    device = "cuda" if visible_gpus(os.environ) else "cpu"
+    context = Context(number, seeds.derive(plan.config.seed, "train", number), device, plan.config.cluster.threads or 1)
+    return evaluate(plan.objective, Candidate.of(trials[number].proposal.candidate), context)
+
+
+def machine(plan: Plan) -> Search:
+    """The search machine of a plan, in the state of a run that has not begun."""
+    config = plan.config
+    controller = controllers.make(config.controller, plan.space, config.seed, trials=config.budget.trials)
+    try:
+        assignments = plan.space.count().exact
+    except InputError:
+        assignments = None  # too entangled to count; a thousand repeats in a row will tell
+    budget = Budget(config.budget.trials, config.budget.time)
+    return Search(controller, partial(reward.compute, config.reward), budget, assignments)
+
+
+@dataclass(slots=True)
+class _Drive:
+    plan: Plan
+    folder: Path
+    journal: store.Journal
+    search: Search
+    executor: Executor | None = None
+
+    def open(self) -> None:
+        """Record the run's first event or what changed since, and adopt the results that attempts left behind.
+
+        What the journal has is settled first: adopted results come after it, as they would have without the kill.
+        """
+        history = self.search.history
+        changes = going_on(self.plan, history, self.folder)
+        if history.started is None:
+            store.write_texts(self.folder, self.plan.config.plain(), self.plan.space.source)
+            self._record(self._run_started())
+        if changes:
+            self._record(BudgetChanged(changes))
+        self._act([Tick()])
+        for trial in [t for t in history.trials.values() if t.open]:
+            folder = self._trial_folder(trial.number)
+            self._sweep(trial.number)
+            known = {a.attempt for a in trial.attempts if a.outcome is None}
+            for attempt, outcome in read_results(folder, self._run_id(), trial.number, trial.proposal.hash):
+                if attempt in known:
+                    self._act([Answered(trial.number, attempt, outcome)])
+
+    def loop(self, asked_to_stop: Callable[[], bool], observe: Observer) -> None:
+        if self.search.over:
+            return
+        self.executor = self.plan.connect(self.folder)
+        shown = 0.0
+        try:
+            while not self.search.over:
+                happenings: list[Happening] = list(self.executor.wait(TURN))
+                if asked_to_stop() and not self.search.stopping:
+                    happenings.append(StopRequested())
+                self._act(happenings or [Tick()])
+                if time.monotonic() - shown >= SHOW:
+                    shown = time.monotonic()
+                    observe(self.search, time.time())
+        finally:
+            self.executor.close()
+
+    def _act(self, happenings: Sequence[Happening]) -> None:
+        """One turn: decide, record everything with one sync, and only then act."""
+        instructions: list[Instruction] = []
+        for happening in happenings:
+            instructions += self.search.handle(happening, time.time())
+            if isinstance(happening, Answered) and isinstance(happening.outcome, Failed):
+                self._sweep(happening.trial)
+        self.journal.append((i.event, i.time) for i in instructions if isinstance(i, Record))
+        for instruction in instructions:
+            match instruction:
+                case Launch():
+                    assert self.executor is not None, "nothing is launched before there are slots"
+                    self.executor.start(self._attempt(instruction))
+                case Cancel(trial, attempt) if self.executor is not None:
+                    self.executor.cancel(trial, attempt)
+                case Record() | Cancel() | End():
+                    pass
+
+    def _sweep(self, trial: int) -> None:
+        """Remove what killed children half wrote."""
+        for half_written in self._trial_folder(trial).glob("*/.*.tmp"):
+            half_written.unlink(missing_ok=True)
+
+    def _attempt(self, launch: Launch) -> Attempt:
+        proposal = self.search.history.trials[launch.trial].proposal
+        return Attempt(
+            run=self._run_id(),
+            trial=launch.trial,
+            attempt=launch.attempt,
+            candidate=proposal.candidate,
+            hash=proposal.hash,
+            seed=seeds.derive(self.plan.config.seed, "train", launch.trial),
+            folder=str(self._trial_folder(launch.trial)),
+            fresh=launch.fresh,
+            deadline=self.plan.deadline,
+        )
+
+    def _record(self, event: Event) -> None:
+        now = time.time()
+        self.journal.append([(event, now)])
+        self.search.apply(event, now)
+
+    def _run_started(self) -> RunStarted:
+        return RunStarted(
+            run=uuid.uuid4().hex,
+            name=self.plan.config.name,
+            config=self.plan.config.plain(),
+            space=self.plan.space.source,
+            task=self.plan.space.task,
+            seed=self.plan.config.seed,
+            versions=provenance.versions(),
+            hardware=provenance.hardware(),
+        )
+
+    def _run_id(self) -> str:
+        assert self.search.history.started is not None
+        return self.search.history.started.run
+
+    def _trial_folder(self, number: int) -> Path:
+        return self.folder.absolute() / "trials" / str(number)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """SIGINT once: stop when what runs has ended. Again, or SIGTERM or SIGHUP: leave at once; nothing recorded is lost.
+
+    Leaving at once is a KeyboardInterrupt: an objective that runs in this process does not take it for its own error.
+    """
+    asked: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        if asked or number != signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, on_signal) for number in heard}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

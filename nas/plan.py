@@ -1,0 +1,169 @@
+"""What a run is made of: from a config, or from the journal of a run that is to go on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas import seeds, store
+from nas.cluster import Executor
+from nas.cluster.connect import connect
+from nas.config import BudgetSettings, CallableConfig, Config, RunConfig, changes, from_plain
+from nas.errors import InputError, InvalidCandidate
+from nas.history import History
+from nas.objective import Objective
+from nas.space import Costs, Space
+from nas.space.survey import require_some
+from nas.train.plugin_files import Plugin, again
+
+if TYPE_CHECKING:
+    from nas.train.costs import Pricing
+
+LATENCY_DRAWS = 200  # that are looked up in a latency table before a run
+PRELOAD = ("torch", "nas.train.trainer")  # what the shipped objective's children find imported
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run needs, checked before its folder is made."""
+
+    config: RunConfig
+    space: Space
+    objective: Objective
+    connect: Callable[[Path], Executor]  # given the run's folder
+    deadline: float | None = None  # seconds for one attempt
+
+
+def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
+    """The plan of a run of ``config``, which was loaded with these plugins.
+
+    Raises:
+        InputError: the space has errors, its constraints leave nothing, or the data cannot be found.
+    """
+    from nas.train import describe
+    from nas.train.plugins import load
+
+    parts = load(tuple(plugins))
+    task = describe(config.task, config.data, parts.datasets)
+    pricing = _pricing(config, task, parts.layers)
+    space = Space.read(config.space_document(), task, layers=parts.layers, costs=Costs(pricing, pricing.names))
+    _require_latencies(space, pricing)
+    require_some(space)
+    return _plan(config, space, tuple(plugins))
+
+
+def recorded_plan(
+    folder: Path, data: str | None = None, plugins: Sequence[Plugin] = (), *, salvage: bool = False
+) -> Plan:
+    """The plan of a run as its journal has it, with the changes recorded since.
+
+    ``data``: where data sets lie now. ``plugins``: those of the run that lie elsewhere now.
+
+    Raises:
+        InputError: there is no run in ``folder``, its journal is damaged, its objective is a Python callable, or a
+            plugin is gone or has changed.
+    """
+    from nas.train.plugins import load
+
+    history = store.history(folder, salvage=salvage)
+    if history.started is None:
+        raise InputError(f"{folder}: killed before the run began; start it with: nas search CONFIG --run {folder}")
+    config = from_plain(history.config)
+    if isinstance(config, CallableConfig):
+        raise InputError(
+            f"{folder}: this run's objective is the Python callable {config.objective}; "
+            f"go on with it from Python: nas.search(..., run={str(folder)!r})"
+        )
+    if data is not None:
+        config = config.model_copy(update={"data": data})
+    found, task = again(config.plugins, plugins), history.started.task
+    pricing = _pricing(config, task, load(found).layers)
+    space = Space.read(history.started.space, task, costs=Costs(pricing, pricing.names))
+    return _plan(config, space, found)
+
+
+def _pricing(config: Config, task: Mapping[str, Any], layers: Mapping[str, Any]) -> Pricing:
+    """What candidates of the shipped trainer cost, for a space to ask: it knows no layers."""
+    from nas.train.costs import Pricing
+
+    return Pricing(task, config.train, config.latency_table, layers)
+
+
+def _require_latencies(space: Space, pricing: Pricing) -> None:
+    """Nothing where some draws find a latency for each of their layers. Raises InputError that names all they lack."""
+    from nas.train.costs import no_line
+
+    if pricing.latency_table is None:
+        return
+    lacking: set[str] = set()
+    unpriced = replace(space, costs=None)
+    for number in range(LATENCY_DRAWS):
+        draw = unpriced.prior(random.Random(seeds.derive(0, "latency", number)))
+        with suppress(InvalidCandidate):
+            lacking |= pricing.unlisted(draw.candidate)
+    if lacking:
+        raise InputError(*map(no_line, sorted(lacking)))
+
+
+def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
+    from nas.train import prepare
+    from nas.train.plugins import load
+    from nas.train.trainer import Trainer
+
+    prepare(config.task, config.data, load(plugins).datasets)
+    objective = Trainer(config.train, config.task, config.seed, config.data, plugins=plugins)
+    return Plan(
+        config=config,
+        space=space,
+        objective=objective,
+        connect=lambda folder: connect(config.cluster, objective, folder=folder, preload=PRELOAD),
+        deadline=config.train.deadline,
+    )
+
+
+# Which run a folder holds --------------------------------------------------------------------------------------------
+
+
+def going_on(plan: Plan, history: History, folder: Path) -> dict[str, Any]:
+    """What ``plan`` changes about the recorded run: dotted key -> new value. Empty for one that has not begun.
+
+    Raises:
+        InputError: the plan is another search than the recorded one; every difference is named.
+    """
+    if history.started is None:
+        return {}
+    recorded = from_plain(history.config)
+    if type(recorded) is not type(plan.config):
+        how = "from Python" if isinstance(recorded, CallableConfig) else "with a config"
+        raise InputError(f"{folder} was started {how}; give another run, or --fresh for a new one beside it")
+    if plan.space.source != history.started.space:
+        raise InputError(
+            f"space: {plan.config.space} is not what it was when {folder} was started (its space.yaml has that); "
+            "give another run, or --fresh for a new one beside it"
+        )
+    return changes(history.config, plan.config)
+
+
+def finished(history: History, budget: BudgetSettings | None = None) -> bool:
+    """Whether nothing is left to do under ``budget``; None: under the recorded one."""
+    if history.ended is None or history.ended.reason not in ("budget", "exhausted"):
+        return False
+    if budget is None or history.ended.reason == "exhausted":
+        return True
+    if budget.time is not None and history.active_seconds() >= budget.time:
+        return True
+    trained = [trial for trial in history.trials.values() if trial.duplicate_of is None]
+    return budget.trials is not None and len(trained) >= budget.trials and not any(trial.open for trial in trained)
+
+
+def fresh_folder(wanted: Path) -> Path:
+    """``wanted``, or the first of <name>-2, <name>-3, ... that is not there."""
+    folder, number = wanted, 1
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder

@@ -1,0 +1,163 @@
+"""The Python door: ``nas.search(space, objective)`` with any callable as the objective, on the same machinery.
+
+The objective travels to the workers by cloudpickle, in memory; lambdas and functions of a notebook will do. It is not
+recorded, so only Python can go on with such a run: call ``nas.search`` again with ``run=`` its folder.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nas import documents, driver, shipped, store
+from nas.cluster.connect import connect
+from nas.config import CallableConfig, name_from
+from nas.errors import InputError
+from nas.history import History
+from nas.leaderboard import Row, rows
+from nas.objective import VALUE, Objective
+from nas.plan import Plan, fresh_folder, going_on
+from nas.records import Failed
+from nas.reward import RewardSettings
+from nas.space import Candidate, Costs, Space
+from nas.space.survey import require_some
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A search that has ended: its folder, why it ended, and its trials."""
+
+    folder: Path
+    reason: str  # budget, exhausted, diagnosis or interrupted
+    message: str
+    history: History
+    reward: RewardSettings
+
+    @property
+    def leaderboard(self) -> list[Row]:
+        """Every ended trial, the best first."""
+        return rows(self.history, self.reward, self.folder.name)
+
+    @property
+    def best(self) -> Row | None:
+        """The first of the leaderboard; None where no trial succeeded."""
+        ranked = [row for row in self.leaderboard if row.rank is not None]
+        return ranked[0] if ranked else None
+
+    def __repr__(self) -> str:
+        """Short, whatever the history holds: a notebook shows it."""
+        best = self.best
+        reached = "none succeeded" if best is None or best.reward is None else f"best reward {best.reward:.6g}"
+        return f"<Run {str(self.folder)!r}: {self.reason}, {len(self.history.trials)} trials, {reached}>"
+
+
+def search(
+    space: Space | Mapping[str, Any] | str | Path,
+    objective: Objective,
+    *,
+    trials: int | None = 100,
+    time: float | str | None = None,
+    controller: str | Mapping[str, Any] = "rl",
+    reward: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    cluster: Mapping[str, Any] | None = None,
+    deadline: float | None = None,
+    costs: Callable[[Candidate], Mapping[str, float]] | None = None,
+    run: str | Path | None = None,
+    name: str | None = None,
+    observe: driver.Observer | None = None,
+) -> Run:
+    """Search ``space`` for what ``objective(candidate, context)`` likes best.
+
+    Args:
+        space: a Space, a mapping in the language of search spaces, the name of a shipped one, or a path.
+        objective: returns a number (higher is better, unless ``reward`` says otherwise) or a mapping of metrics.
+        trials, time: the budget, whichever ends first; ``time`` in seconds, or as "10m".
+        controller: as in a config: "rl", "evolution", "random", "optuna:tpe", {"rl": {...}}, ...
+        reward: as in a config, e.g. {"minimize": "loss"}; the default maximizes the number returned.
+        cluster: as in a config, e.g. {"workers": 4}, or {"kind": "inline"} for this process alone.
+        deadline: seconds for one attempt.
+        costs: what a candidate costs, where the space has constraints over ``parameters``, ``flops`` and the like; it
+            is asked before anything is trained, and raises nas.InvalidCandidate of what can not be.
+        run: the run's folder; one that is unfinished is gone on with. The default is a new folder runs/<name>.
+        observe: called about twice a second with the search and the time.
+
+    Raises:
+        InputError: an argument is wrong, or ``run`` was made by another search.
+        RunHeld, DiskFailed, Interrupted: see errors.
+    """
+    read = _read(space)
+    if costs is not None:
+        read = replace(read, costs=Costs(costs))
+    require_some(read)
+    if not callable(objective):
+        kind = type(objective).__name__
+        raise InputError(
+            f"objective: {objective!r:.80}, a {kind}, cannot be called; give objective(candidate, context)"
+        )
+    named = getattr(objective, "__qualname__", repr(objective))
+    config = _settings(
+        {
+            "name": name or name_from(read.name or "search"),
+            "space": read.name or "a mapping",
+            "objective": f"{getattr(objective, '__module__', '')}.{named}",
+            "deadline": deadline,
+            "seed": seed,
+            "controller": controller,
+            "reward": reward or {"maximize": VALUE},
+            "budget": {"trials": trials, "time": time},
+            "cluster": cluster or {},
+        },
+    )
+    plan = Plan(
+        config=config,
+        space=read,
+        objective=objective,
+        connect=lambda where: connect(config.cluster, objective, folder=where, preload=_preload()),
+        deadline=config.deadline,
+    )
+    folder = fresh_folder(Path("runs") / config.name) if run is None else Path(run)
+    if store.exists(folder / "journal"):
+        going_on(plan, store.history(folder), folder)
+    ended = driver.run(plan, folder, observe or (lambda search, now: None))
+    done = Run(folder, ended.reason, ended.message, ended.history, config.reward)
+    if done.best is None:
+        _warn_of_failures(ended.history)
+    return done
+
+
+def _warn_of_failures(history: History) -> None:
+    """Nothing succeeded: without a word, that would show as a `best` of None, lines later."""
+    failed = [(trial, trial.outcome) for trial in history.trials.values() if isinstance(trial.outcome, Failed)]
+    if not failed:
+        return
+    trial, outcome = failed[0]
+    words = f"no trial succeeded; trial {trial.number} failed first ({outcome.kind}): {outcome.message}"
+    lines = outcome.traceback.strip().splitlines()
+    if lines and lines[-1] not in outcome.message:
+        words += f" [{lines[-1]}]"
+    places = [line.strip() for line in lines if line.lstrip().startswith("File ")]
+    warnings.warn(f"{words}{f' at {places[-1]}' if places else ''}", RuntimeWarning, stacklevel=3)
+
+
+def _preload() -> list[str]:
+    """Torch, where the caller has it: its objective then uses it, and each new child would import it for a second."""
+    return ["torch"] if "torch" in sys.modules else []
+
+
+def _read(space: Space | Mapping[str, Any] | str | Path) -> Space:
+    match space:
+        case Space():
+            return space
+        case str() | Path():
+            return Space.read(documents.read(shipped.find("search_spaces", str(space))))
+        case _:
+            return Space.read(space)
+
+
+def _settings(values: Mapping[str, Any]) -> CallableConfig:
+    return documents.validate(CallableConfig, documents.plain(values, "nas.search"))
