@@ -1,0 +1,281 @@
+"""`nas space`: what a person sees of a search space before a search."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from nas import documents, inspect, shipped
+from nas.errors import InputError
+from nas.report import drawing
+from nas.report import space as report
+from nas.space import Space
+
+ROOT = Path(__file__).parents[2]
+SPACES = sorted(shipped.names("search_spaces"))
+TINY = """\
+name: tiny
+architecture:
+  - conv: {filters: {choice: [2, 4, 8]}, kernel: {choice: [1, 3]}}
+  - global_pool: average
+  - linear: {units: =task.classes}
+"""
+IMAGES = ("--task", "classes=10", "channels=1", "height=8", "width=8")
+
+
+def nas(*words, cwd):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("COLUMNS", None)
+    command = [sys.executable, "-m", "nas", "space", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return tmp_path
+
+
+# Every shipped space -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_shipped_space_is_found_with_its_task_checked_counted_and_drawn(name):
+    """Lost without it: a shipped space whose config is not found, whose samples fail, or which the pictures forget."""
+    opened = inspect.open_space(name, costs=True)
+    assert opened.task_from or not opened.space.task
+    found = inspect.check(opened, samples=50)
+    assert found.works
+    assert set(found.costs) >= {"parameters", "flops"}
+    page = report.page(found.plain())
+    assert page.startswith(f"{name}: ")
+    assert report.tree(opened.space.source).startswith(f"{name}\n")
+    assert len(report.decision_list(opened.space.decisions).splitlines()) == found.decisions
+    ElementTree.fromstring(inspect.picture(name, None, (), seed=1))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_sample_is_a_space_without_choices_and_with_the_same_hash(name):
+    from nas.report import yaml
+
+    opened = inspect.open_space(name)
+    for draw in inspect.candidates(opened, 5, seed=1):
+        read = Space.read(documents.parse(yaml.dump({"name": "one", **draw.candidate.json()}), "sample.yaml"))
+        assert read.decisions == ()
+        assert read.walk(lambda decision: 0).candidate.hash == draw.candidate.hash
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_formulas_are_what_torch_counts(name):
+    opened = inspect.open_space(name, costs=True)
+    exact, closed = (inspect.check(opened, samples=5, exact=exact).costs for exact in (True, False))
+    assert exact == closed
+
+
+# The task ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_task_is_found_given_or_asked_for(folder):
+    alone = nas("check", "tiny.yaml", cwd=folder)
+    assert alone.returncode == 2
+    assert "tiny.yaml:5:21: the task has no 'classes'" in alone.stderr
+    assert "give --config CONFIG, or its values: --task classes=10" in alone.stderr
+
+    given = nas("check", "tiny.yaml", *IMAGES, "--json", cwd=folder)
+    assert given.returncode == 0, given.stderr
+    told = json.loads(given.stdout)
+    assert told["task"] == {"classes": 10, "channels": 1, "height": 8, "width": 8}
+    assert told["count"] == {"assignments": 6, "by_free_floats": [6], "text": "6"}
+    assert list(told["costs"]["parameters"]) == ["5%", "50%", "95%"]
+
+    (folder / "configs").mkdir()
+    (folder / "configs" / "run.yaml").write_text("space: ../tiny.yaml\ntask: {dataset: digits}\n")
+    (folder / "spaces").mkdir()
+    assert "run.yaml" in nas("check", "tiny.yaml", "--config", "configs/run.yaml", cwd=folder).stdout
+
+    (folder / "mine.yaml").write_text("space: tiny.yaml\ntask: {dataset: digits}\n")
+    found = nas("check", "tiny.yaml", cwd=folder)
+    assert "task of mine.yaml: " in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["count", "tiny.yaml", "--task", "classes"], "--task classes: write --task name=value"),
+        (["count", "tiny.yaml", "--task", "classes=[1]"], "a number or a word"),
+        (["count", "tiny.yaml", "classes=10"], "follow --task"),
+        (["count", "tiny.yaml", "--config", "digits", "--task", "classes=2"], "not both"),
+        (["check", "tiny.yaml", "--task", "classes=10"], "--task must say it"),
+        (["check", "none.yaml"], "none.yaml"),
+        (["show", "tiny.yaml", *IMAGES, "--svg", "no/such.svg"], "--svg no/such.svg"),
+    ],
+)
+def test_what_is_wrong_is_one_message_and_exit_code_2(words, said, folder):
+    done = nas(*words, cwd=folder)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Check ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_space_of_which_nothing_can_be_trained_is_exit_code_2(folder):
+    (folder / "bad.yaml").write_text(TINY.replace("- global_pool: average", "- max_pool: {kernel: -1}"))
+    done = nas("check", "bad.yaml", *IMAGES, cwd=folder)
+    assert done.returncode == 2
+    assert "no sample can be trained" in done.stderr or "max_pool" in done.stderr
+
+
+def test_what_constraints_reject_and_what_cannot_be_built_is_told_with_its_reason(folder):
+    (folder / "half.yaml").write_text(
+        "name: half\ndefine: {width: {choice: [2, 4]}, groups: {choice: [1, 3]}}\narchitecture:\n"
+        "  - conv: {filters: =width, kernel: 1}\n  - conv: {filters: 6, kernel: 1, groups: =groups}\n"
+        "  - global_pool\n  - linear: 10\nconstraints: [width > 2]\n"
+    )
+    opened = inspect.open_space(str(folder / "half.yaml"), task=IMAGES[1:], costs=True)
+    found = inspect.check(opened, samples=400)
+    assert found.rejected.keys() == {"width > 2"}
+    assert 150 < found.rejected["width > 2"] < 250
+    ((reason, times),) = found.invalid.items()
+    assert "3 groups" in reason
+    assert 60 < times < 140
+    page = report.page(found.plain())
+    assert re.search(r"^\d\d\.\d% of 400 samples are rejected by constraints\n  \d\d\.\d%: width > 2$", page, re.M)
+    assert re.search(r"^\d\d\.\d% of 400 samples cannot be built\n  \d\d\.\d%: architecture\.1\.conv", page, re.M)
+
+
+def test_all_problems_of_a_space_are_told_in_one_go(folder):
+    (folder / "bad.yaml").write_text("architecture:\n  - con: 3\n  - conv: {filters: {int: [3]}}\n  - linear: =x\n")
+    done = nas("check", "bad.yaml", *IMAGES, cwd=folder)
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [
+        "bad.yaml:2:5",
+        "bad.yaml:3:27",
+        "bad.yaml:4:13",
+    ]
+
+
+# Show ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tree_says_what_is_drawn_and_what_is_not(folder):
+    (folder / "tree.yaml").write_text((Path(__file__).parent / "tree.yaml").read_text())
+    shown = nas("show", "tree.yaml", "--task", "classes=10", cwd=folder)
+    assert shown.returncode == 0, shown.stderr
+    golden = Path(__file__).parent / "tree.txt"
+    if os.environ.get("NAS_WRITE_GOLDEN"):
+        golden.write_text(shown.stdout)
+    assert shown.stdout == golden.read_text()
+
+
+def test_on_a_terminal_the_tree_has_lines_and_colours():
+    text = report.tree({"name": "x", "hyperparameters": {"a": {"choice": [1, 2]}, "b": 3}}, terminal=True)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", text) == "x\n└─ hyperparameters\n   ├─ a: 1 | 2\n   └─ b: 3\n"
+    assert "\x1b[1;36m1 | 2\x1b[0m" in text
+
+
+def test_decisions_are_listed_with_their_paths(folder):
+    listed = nas("show", "tiny.yaml", *IMAGES, "--decisions", cwd=folder).stdout
+    assert listed == "architecture.0.conv.filters  2 | 4 | 8\narchitecture.0.conv.kernel   1 | 3\n"
+    told = json.loads(nas("show", "tiny.yaml", *IMAGES, "--json", cwd=folder).stdout)
+    assert [decision["path"] for decision in told] == ["architecture.0.conv.filters", "architecture.0.conv.kernel"]
+
+
+def test_a_picture_holds_every_layer_inside_its_canvas(folder):
+    """Lost without it: a frame, a graph or a nested list whose layers the picture drops, or draws beside the paper."""
+    conv = {"conv": {"filters": 8, "kernel": 3}}
+    cell = {"nodes": [{"from": [0], "ops": [[conv]]}, {"from": [0, 1], "ops": [[{"identity": {}}], []]}]}
+    pick = {"inputs": [-2, -1], "nodes": [{"from": [0, 1], "op": [conv]}, {"from": [], "ops": []}], "output": "loose"}
+    architecture = [
+        {"flatten": {}},
+        {"residual": [conv, {"norm": "batch"}, {"residual": [{"activation": "<&>"}]}]},
+        *[conv, {"max_pool": 2}] * 3,
+        {"graph": cell},
+        {"graph": pick},
+        {"mixture_of_experts": {"experts": 4, "expert": [{"linear": 3}], "scales": [1, 2.5]}},
+        {"residual": []},
+        *[{"linear": {"units": n}} for n in range(60)],
+    ]
+    text = drawing.svg(
+        "title", architecture, notes=["a note"], shapes=[f"{i} × 2" for i in range(len(architecture) + 1)]
+    )
+    root = ElementTree.fromstring(text)
+    drawn = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    for word in ("flatten", "residual", "norm  batch", "activation  <&>", "3×", "zeros", "linear  3", "linear  59"):
+        assert word in drawn, word
+    assert "mixture_of_experts, experts 4, scales [1, 2.5]" in drawn
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    for node in root.iter("{http://www.w3.org/2000/svg}rect"):
+        x, y, w, h = (float(node.attrib.get(key, 0)) for key in ("x", "y", "width", "height"))
+        assert 0 <= x <= x + w <= width
+        assert 0 <= y <= y + h <= height
+
+
+def test_svg_is_written_to_a_file(folder):
+    done = nas("show", "tiny.yaml", *IMAGES, "--svg", "tiny.svg", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (folder / "tiny.svg").read_text().startswith("<svg")
+
+
+# Sample and count ----------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_yaml_documents_and_the_first_of_many_is_the_one_alone(folder):
+    five = nas("sample", "tiny.yaml", "-n", "5", "--seed", "1", *IMAGES, cwd=folder).stdout
+    one = nas("sample", "tiny.yaml", "--seed", "1", *IMAGES, cwd=folder).stdout
+    documents_ = five.split("---\n")
+    assert len(documents_) == 5
+    assert documents_[0] == one
+    (folder / "one.yaml").write_text(documents_[3])
+    again = nas("sample", "one.yaml", cwd=folder).stdout
+    assert again.splitlines()[0] == documents_[3].splitlines()[0], "the hash in the comment"
+    told = [
+        json.loads(line)
+        for line in nas("sample", "tiny.yaml", "-n", 2, *IMAGES, "--json", cwd=folder).stdout.splitlines()
+    ]
+    assert [sample["name"] for sample in told] == ["tiny-0-0", "tiny-0-1"]
+
+
+def test_samples_satisfy_constraints_over_costs(folder):
+    (folder / "small.yaml").write_text(TINY + "constraints: [parameters <= 60]\n")
+    told = nas("sample", "small.yaml", "-n", "20", *IMAGES, "--json", cwd=folder)
+    assert told.returncode == 0, told.stderr
+    samples = [json.loads(line)["architecture"][0]["conv"]["filters"] for line in told.stdout.splitlines()]
+    assert len(samples) == 20
+    assert 8 not in samples
+
+
+def test_count_is_exact_however_large(folder):
+    (folder / "large.yaml").write_text(
+        "name: large\nhyperparameters:\n" + "".join(f"  a{i}: {{choice: [1, 2, 3]}}\n" for i in range(60))
+    )
+    assert nas("count", "large.yaml", cwd=folder).stdout == f"4.24e28 candidates\n{3**60:,}\n"
+    assert json.loads(nas("count", "large.yaml", "--json", cwd=folder).stdout)["assignments"] == 3**60
+    assert nas("count", "tiny.yaml", *IMAGES, cwd=folder).stdout == "6 candidates\n"
+
+
+@pytest.mark.parametrize("value", [0, 1, 15_625, 10**15 - 1, 10**15, 999_999 * 10**30, 6**12 * 2**66])
+def test_large_numbers_are_rounded_not_cut(value):
+    text = report.large(value)
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=5e-3)
+
+
+def test_without_torch_where_nothing_is_costed(tmp_path):
+    """Lost without it: show, sample and count that take a second and a half instead of a third."""
+    code = (
+        "import sys; from nas import inspect; o = inspect.open_space('digits_cnn', costs=False); o.space.count(); "
+        "list(inspect.candidates(o, 3, 1)); print([m for m in ('torch', 'optuna', 'distributed') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_task_is_not_taken_from_a_config_of_another_space(folder):
+    (folder / "other.yaml").write_text("space: digits_cnn\ntask: {dataset: digits}\n")
+    with pytest.raises(InputError, match="needs a task"):
+        inspect.open_space(str(folder / "tiny.yaml"))

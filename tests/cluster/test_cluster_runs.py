@@ -1,0 +1,89 @@
+"""A whole run on local workers: what it opens to the network, and what kills in the middle of it cost."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import time
+from collections import Counter
+
+import pytest
+from process_tree import LOOPBACK, command, descendants, listeners
+
+import nas
+from nas import store
+from nas.records import TrialEnded
+
+SPACE = {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}}}
+
+
+def test_no_process_of_a_run_hears_the_network(tmp_path):
+    """TCP and UDP, IPv4 and IPv6: nobody but this host may reach scheduler, workers or children."""
+    heard: dict[str, str] = {}
+    kinds: Counter[str] = Counter()
+
+    def look(search, now):
+        tree = {pid: command(pid) for pid in (os.getpid(), *descendants(os.getpid()))}
+        for kind in ("cluster.worker", "cluster.forkserver"):
+            kinds[kind] = max(kinds[kind], sum(kind in words for words in tree.values()))
+        heard.update({address: tree[pid] for address, pid in listeners(set(tree)).items()})
+
+    nas.search(
+        SPACE, lambda candidate, context: time.sleep(0.3) or 1.0, trials=6, cluster={"workers": 2},
+        run=tmp_path / "run", observe=look,
+    )  # fmt: skip
+    assert kinds["cluster.worker"] >= 2
+    assert kinds["cluster.forkserver"] >= 4, "two servers, each with a child"
+    assert len(heard) >= 3, "scheduler and workers listen somewhere, else this test looks in the wrong place"
+    assert [(address, who) for address, who in heard.items() if not address.startswith(LOOPBACK)] == []
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
+@pytest.mark.parametrize(("family", "everywhere"), [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")])
+def test_the_look_at_the_network_sees_every_kind_of_socket(family, everywhere, kind):
+    with socket.socket(family, kind) as hearing:
+        hearing.bind((everywhere, 0))
+        if kind == socket.SOCK_STREAM:
+            hearing.listen()
+        port = f":{hearing.getsockname()[1]:04X}"
+        found = {address for address in listeners({os.getpid()}) if address.endswith(port)}
+    assert len(found) == 1
+    assert not found.pop().startswith(LOOPBACK)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_kills_of_workers_and_children_cost_no_trial(tmp_path, number):
+    """As a shutdown does it: children before workers, some milliseconds apart. Every trial ends once, and trained."""
+    chance, before = random.Random(1), descendants(os.getpid())
+    began = tmp_path / "began"
+    began.mkdir()
+    kills: Counter[str] = Counter()
+
+    def objective(candidate, context):
+        (began / f"{context.trial}-{os.getpid()}").touch()
+        time.sleep(1.5)
+        return candidate.hyperparameters["x"]
+
+    def kill(search, now):
+        just_now = [path for path in began.iterdir() if now - path.stat().st_mtime < 1]
+        if kills["times"] >= 3 or not just_now:
+            return
+        kills["times"] += 1
+        for pid in sorted(descendants(os.getpid()) - before, reverse=True):  # the youngest first
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have gone with its worker
+                kills["workers"] += "cluster.worker" in command(pid)
+                os.kill(pid, number)
+            time.sleep(chance.uniform(0.0, 0.02))
+        for path in just_now:
+            path.unlink()
+
+    run = nas.search(
+        SPACE, objective, trials=4, controller="random", cluster={"workers": 2}, run=tmp_path / "run", observe=kill,
+    )  # fmt: skip
+    assert (kills["times"], kills["workers"]) == (3, 6)
+    trials = run.history.trials.values()
+    assert [trial.state for trial in trials] == ["completed"] * 4
+    assert sum(trial.lost for trial in trials) >= 3, "the kills came when nothing ran"
+    events = [entry.event for entry in store.read(tmp_path / "run" / "journal")]
+    assert sorted(event.trial for event in events if isinstance(event, TrialEnded)) == [0, 1, 2, 3]

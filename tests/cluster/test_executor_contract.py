@@ -1,0 +1,133 @@
+"""What every executor does: the contract of nas.cluster, run by the inline one and by Dask's on local workers."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from conftest import happenings_until_answer, run_all, wait_for_slots
+
+from nas import durable, results
+from nas.cluster.inline import InlineExecutor
+from nas.records import Answered, Failed, Reported, Succeeded
+
+
+def test_an_attempt_is_answered_once_with_its_metrics(executor, attempt):
+    one = attempt()
+    [answer] = run_all(executor, one)
+    assert (answer.trial, answer.attempt) == (one.trial, one.attempt)
+    assert isinstance(answer.outcome, Succeeded)
+    assert answer.outcome.metrics == {"value": 1.0}
+    assert answer.outcome.place
+    assert executor.wait(0.1) == []
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "message"),
+    [
+        ("raise", "error", "ArithmeticError: no such number"),
+        ("invalid", "invalid", "a kernel larger than its image"),
+        ("nan", "diverged", "the objective returned accuracy = nan"),
+        ("leave", "crashed", "ended with exit code 3"),
+        ("note a function", "error", "not JSON serializable"),
+        ("name a file in Latin-1", "error", r"/no/such/caf\udce9"),
+    ],
+)
+def test_what_a_candidate_does_wrong_is_a_value_and_the_executor_goes_on(executor, attempt, do, kind, message):
+    bad, good = attempt(do), attempt()
+    outcomes = {answer.trial: answer.outcome for answer in run_all(executor, bad, good)}
+    failed = outcomes[bad.trial]
+    assert isinstance(failed, Failed)
+    assert failed.kind == kind
+    assert message in failed.message
+    assert isinstance(outcomes[good.trial], Succeeded)
+
+
+def test_an_error_brings_its_traceback(executor, attempt):
+    [answer] = run_all(executor, attempt("raise"))
+    assert "behaviours.py" in answer.outcome.traceback
+
+
+def test_reports_come_in_order_before_the_answer_and_hold_finite_numbers_only(executor, attempt):
+    one = attempt("report")
+    executor.start(one)
+    seen = happenings_until_answer(executor)
+    assert seen[:-1] == [Reported(one.trial, 0, step, {"accuracy": step / 10}) for step in range(1, 6)]
+    assert isinstance(seen[-1], Answered)
+
+
+def test_the_result_is_in_the_folder_when_the_answer_comes(executor, attempt):
+    """Without it, a killed driver would train again what was trained."""
+    one = attempt()
+    [answer] = run_all(executor, one)
+    line = (Path(one.folder) / "0" / "result.json").read_bytes()
+    record = durable.unseal(line)
+    assert {name: record[name] for name in ("run", "trial", "attempt", "hash")} == {
+        "run": one.run,
+        "trial": one.trial,
+        "attempt": 0,
+        "hash": one.hash,
+    }
+    assert results.read_result(one.folder, one.run, one.trial, one.hash) == (0, answer.outcome)
+
+
+def test_a_trial_that_is_answered_already_is_not_trained_again(executor, attempt, tmp_path):
+    marker = tmp_path / "marker"
+    one = attempt(marker=str(marker))
+    [first] = run_all(executor, one)
+    again = type(one)(**{name: getattr(one, name) for name in one.__slots__} | {"attempt": 1})
+    [second] = run_all(executor, again)
+    assert second.attempt == 1
+    assert second.outcome == first.outcome
+    assert len(marker.read_text().splitlines()) == 1
+
+
+def test_a_cancelled_attempt_is_answered_and_costs_no_slot(executor, attempt):
+    one = attempt("sleep")
+    executor.start(one)
+    executor.cancel(one.trial, one.attempt)
+    [answer] = [h for h in happenings_until_answer(executor, seconds=20) if isinstance(h, Answered)]
+    assert answer.outcome.kind == "preempted"
+    assert not (Path(one.folder) / "0" / "result.json").exists()
+    answers = run_all(executor, attempt(), attempt())
+    assert all(isinstance(answer.outcome, Succeeded) for answer in answers)
+
+
+def test_more_attempts_than_slots_are_all_answered(executor, attempt):
+    attempts = [attempt() for _ in range(7)]
+    assert {answer.trial for answer in run_all(executor, *attempts)} == {one.trial for one in attempts}
+
+
+def test_global_generators_start_from_the_attempts_seed(executor, attempt):
+    """Else an objective that forgets to seed would give other numbers in a reused child than in a fresh one."""
+    draws = {answer.outcome.metrics["draw"] for answer in run_all(executor, *[attempt("draw") for _ in range(4)])}
+    assert len(draws) == 1
+
+
+# The inline executor's own ------------------------------------------------------------------------------------------
+
+
+def test_inline_completes_in_the_order_that_it_is_told(attempt):
+    """Resume is tested with scripted orders of completion: they must be what happens."""
+    executor = InlineExecutor(lambda candidate, context: float(context.trial), slots=3, order=lambda started: -1)
+    wait_for_slots(executor, 3)
+    attempts = [attempt() for _ in range(3)]
+    answers = run_all(executor, *attempts)
+    assert [answer.trial for answer in answers] == [one.trial for one in reversed(attempts)]
+
+
+def test_inline_and_dask_write_the_same_result(attempt, dask_executor, tmp_path):
+    def result(executor):
+        one = attempt("report")
+        run_all(executor, one)
+        record = durable.unseal((Path(one.folder) / "0" / "result.json").read_bytes())
+        own = ("seconds", "place", "fresh")
+        return {k: v for k, v in record.items() if k not in ("trial", "hash", "outcome")}, {
+            k: v for k, v in record["outcome"].items() if k not in own
+        }
+
+    from behaviours import behave
+
+    inline = InlineExecutor(behave)
+    wait_for_slots(inline, 1)
+    assert result(inline) == result(dask_executor)
+    assert orjson.dumps(result(inline))

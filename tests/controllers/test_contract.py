@@ -1,0 +1,305 @@
+"""One contract, run by every controller: pure asks, replay and snapshots at every cut, failures, small spaces.
+
+Without it a resumed search would propose other candidates than the uninterrupted one, and nobody would see it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from search_problems import (
+    CONSTRAINED,
+    EVERY_KIND,
+    FEW_LEFT,
+    FLAT,
+    ONE,
+    SIX,
+    Step,
+    read,
+    replay,
+    same,
+    script,
+    through_json,
+    weights_of,
+)
+
+from nas.controllers import Controller, make, parse
+from nas.controllers.proposals import every_draw
+from nas.records import CandidateFailure, Exhausted, Proposal, Reward
+from nas.space import Costs, Space
+
+# Small populations and short warm-ups: 20 trials then reach every part of a controller.
+CONTROLLERS: dict[str, Any] = {
+    "random": "random",
+    "evolution": {"evolution": {"population": 6, "sample": 3}},
+    "rl": {"rl": {"warmup": 4, "update_every": 2, "steps": 2}},
+    "optuna:tpe": {"optuna": {"sampler": "tpe", "n_startup_trials": 4}},
+    "optuna:tpe-independent": {"optuna": {"sampler": "tpe", "n_startup_trials": 4, "multivariate": False}},
+    "optuna:random": "optuna:random",
+    "optuna:nsgaii": {"optuna": {"sampler": "nsgaii", "population_size": 4}},
+    "optuna:nsgaiii": {"optuna": {"sampler": "nsgaiii", "population_size": 4}},
+    "optuna:cmaes": {"optuna": {"sampler": "cmaes", "popsize": 4}},
+    "optuna:gp": {"optuna": {"sampler": "gp", "n_startup_trials": 6}},  # 0.1 s for each ask after these
+    "optuna:qmc": "optuna:qmc",
+}
+AVOID_REPEATS = ("rl", "evolution")
+
+
+def trials_of(name: str) -> int:
+    return 10 if name == "optuna:gp" else 18
+
+
+@pytest.fixture(params=CONTROLLERS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def new(name: str, space: Space, seed: int = 7) -> Controller:
+    return make(parse(CONTROLLERS[name]), space, seed, trials=None)
+
+
+def asked(controller: Controller, number: int) -> Proposal:
+    proposal = controller.ask(number)
+    assert isinstance(proposal, Proposal)
+    return proposal
+
+
+@pytest.mark.parametrize("document", [EVERY_KIND, FLAT, CONSTRAINED], ids=["conditional", "flat", "constrained"])
+def test_replay_of_any_prefix_proposes_what_the_uninterrupted_run_did(name: str, document: Any) -> None:
+    space = read(document)
+    steps = list(script(new(name, space), trials_of(name), seed=3))
+    numbers = [proposal.number for kind, proposal, _ in steps if kind == "began"]
+    assert numbers == list(range(trials_of(name)))
+    for cut, (kind, proposal, _) in enumerate(steps):
+        if kind == "began":
+            resumed = replay(new(name, space), steps[:cut])
+            assert same(resumed.ask(proposal.number), proposal), f"after {cut} of {len(steps)} steps"
+
+
+def test_a_snapshot_at_any_point_continues_as_the_original(name: str) -> None:
+    space = read(EVERY_KIND)
+    original = new(name, space)
+    snapshots: list[tuple[int, bytes]] = []
+    steps: list[Step] = []
+    for step in script(original, trials_of(name), seed=4):
+        steps.append(step)
+        snapshots.append((len(steps), original.save()))
+    for at, state in snapshots[::5]:
+        loaded = new(name, space)
+        loaded.load(state)
+        assert loaded.save() == state
+        assert replay(loaded, steps[at:]).save() == snapshots[-1][1]
+
+
+def test_replay_and_life_end_in_the_same_bytes(name: str) -> None:
+    space = read(EVERY_KIND)
+    live = new(name, space)
+    steps = list(script(live, trials_of(name), seed=5))
+    assert replay(new(name, space), steps).save() == live.save()
+
+
+def test_asking_changes_nothing(name: str) -> None:
+    space = read(EVERY_KIND)
+    controller = new(name, space)
+    steps = list(script(controller, trials_of(name), seed=6))
+    before = controller.save()
+    first = controller.ask(18)
+    controller.ask(23)
+    assert same(controller.ask(18), first)
+    assert controller.save() == before
+    assert same(replay(new(name, space), steps).ask(18), first)
+
+
+def test_asking_leaves_every_global_random_generator_and_thread_count_alone(name: str) -> None:
+    torch.manual_seed(1)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    threads = torch.get_num_threads()
+    list(script(new(name, read(EVERY_KIND)), 10, seed=7))
+    now = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    assert now == states
+    assert torch.get_num_threads() == threads
+
+
+def test_proposals_are_the_spaces_own_draws(name: str) -> None:
+    """A proposal that the space would not make from the same decisions could not be trained or shown."""
+    for document in (EVERY_KIND, FLAT, CONSTRAINED):
+        space = read(document)
+        for kind, proposal, _ in script(new(name, space), trials_of(name), seed=8):
+            if kind == "began":
+                draw = space.replay(proposal.decisions)
+                assert list(draw.decisions.items()) == list(proposal.decisions.items())
+                assert (draw.candidate.json(), draw.candidate.hash) == (proposal.candidate, proposal.hash)
+                assert (draw.violated, draw.invalid) == ("", "") == ("", proposal.invalid)
+                assert proposal.log_probability is None or math.isfinite(proposal.log_probability)
+
+
+def test_the_run_seed_decides_the_proposals(name: str) -> None:
+    space = read(EVERY_KIND)
+    one, same_seed, other = (asked(new(name, space, seed), 0) for seed in (1, 1, 2))
+    assert same(one, same_seed)
+    assert not same(one, other)
+
+
+def test_failures_before_and_between_rewards_are_taken(name: str) -> None:
+    controller = new(name, read(EVERY_KIND))
+    for number in range(12):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        controller.tell(proposal, CandidateFailure("invalid") if number < 5 or number % 3 else Reward(float(number)))
+    assert b"NaN" not in controller.save()
+    asked(controller, 12)
+
+
+def test_only_failures_stop_nobody(name: str) -> None:
+    controller = new(name, read(EVERY_KIND))
+    for number in range(10):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        controller.tell(proposal, CandidateFailure("out_of_memory"))
+    asked(controller, 10)
+
+
+def test_a_result_may_come_very_late(name: str) -> None:
+    space = read(EVERY_KIND)
+    controller = new(name, space)
+    steps: list[Step] = []
+    for number in range(10):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        steps.append(("began", proposal, None))
+        if number:
+            controller.tell(proposal, Reward(number / 10))
+            steps.append(("tell", proposal, Reward(number / 10)))
+    late = steps[0][1]
+    controller.tell(late, Reward(9.0))
+    steps.append(("tell", late, Reward(9.0)))
+    assert same(replay(new(name, space), steps).ask(10), controller.ask(10))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -3e30, 1e-300])
+def test_a_constant_reward_is_no_trouble(name: str, value: float) -> None:
+    controller = new(name, read(FLAT))
+    for number in range(9):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        controller.tell(proposal, Reward(value))
+    asked(controller, 9)
+
+
+def test_a_space_of_one_candidate(name: str) -> None:
+    controller = new(name, read(ONE))
+    first = asked(controller, 0)
+    assert first.decisions == {}
+    controller.began(through_json(first))
+    controller.tell(first, Reward(1.0))
+    again = controller.ask(1)
+    assert isinstance(again, Exhausted) if name in AVOID_REPEATS else same(again, asked(new(name, read(ONE)), 1))
+
+
+def test_a_small_space_is_exhausted_or_repeated_but_never_wrong(name: str) -> None:
+    controller = new(name, read(SIX))
+    hashes = []
+    for number in range(20):
+        proposal = controller.ask(number)
+        if isinstance(proposal, Exhausted):
+            break
+        hashes.append(proposal.hash)
+        controller.began(proposal)
+        if number % 3:  # some stay pending: these must not be proposed again either
+            controller.tell(proposal, Reward(number % 4))
+    if name in AVOID_REPEATS:
+        assert len(hashes) == len(set(hashes)) == 6
+    else:
+        assert len(hashes) == 20
+
+
+ELSEWHERE = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[1])
+import test_contract as t
+for name in t.CONTROLLERS:
+    if name != "optuna:gp":
+        controller = t.new(name, t.read(t.EVERY_KIND))
+        list(t.script(controller, 18, seed=11))
+        print(name, hashlib.sha256(controller.save()).hexdigest())
+"""
+
+
+def test_another_process_comes_to_the_same_state() -> None:
+    """A resume is another process: nothing may hang on the order of a set of strings, or on addresses."""
+    said = []
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": hash_seed}
+        here = str(Path(__file__).parent)
+        done = subprocess.run([sys.executable, "-c", ELSEWHERE, here], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == len(CONTROLLERS) - 1
+
+
+# Constraints ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_never_proposed_is_what_the_constraints_forbid(name: str) -> None:
+    """Masks and rejection together must leave the tree minus violations: not more, and not less."""
+    space = read(FEW_LEFT)
+    allowed = {draw.candidate.hash for draw in every_draw(space) if not draw.violated}
+    assert len(allowed) == 6
+    assert {asked(new(name, space, seed), 0).hash for seed in range(60)} == allowed
+
+
+def test_learning_leads_to_no_violation_and_to_no_dead_end(name: str) -> None:
+    """The best of what is told lies beside what is forbidden; a controller that settles there must still propose."""
+    space = read(FEW_LEFT)
+    controller = new(name, space)
+    hashes = []
+    for number in range(14):
+        proposal = controller.ask(number)
+        if isinstance(proposal, Exhausted):
+            break
+        assert not space.replay(proposal.decisions).violated
+        hashes.append(proposal.hash)
+        controller.began(proposal)
+        controller.tell(proposal, Reward(float(proposal.decisions["a"])))
+    if name in AVOID_REPEATS:
+        assert len(hashes) == len(set(hashes)) == 6
+    else:
+        assert len(hashes) == 14
+
+
+def test_rejected_draws_are_counted_and_seeded_one_by_one(name: str) -> None:
+    """Their share is what a person judges constraints by."""
+    space = read(CONSTRAINED)
+    proposals = [asked(new(name, space, seed), 0) for seed in range(30)]
+    rejected = sum(proposal.rejected for proposal in proposals)
+    assert 0.1 < rejected / (rejected + 30) < 0.8
+    assert len({proposal.hash for proposal in proposals}) > 20
+    worst = max(range(30), key=lambda seed: proposals[seed].rejected)
+    assert same(asked(new(name, space, worst), 0), through_json(proposals[worst]))
+
+
+def test_a_space_without_a_way_is_exhausted_and_says_by_whom(name: str) -> None:
+    document = {**CONSTRAINED, "constraints": ["width >= 16", "parameters < 2 * width"]}
+    space = Space.read(document, costs=Costs(weights_of))
+    answer = new(name, space).ask(0)
+    assert isinstance(answer, Exhausted)
+    assert "1,001 draws in a row violate a constraint, 1,001 of them: parameters < 2 * width" in answer.reason
+
+
+def test_nothing_reaches_the_terminal(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        list(script(new(name, read(EVERY_KIND)), 10, seed=9))
+    assert capfd.readouterr() == ("", "")
+    assert [str(warning.message) for warning in caught] == []

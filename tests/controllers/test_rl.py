@@ -1,0 +1,181 @@
+"""The RL controller learns what it is told, at the counts it promises, and finds better candidates than chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import pytest
+import torch
+from search_problems import EVERY_KIND, FLAT, SIX, read, script
+
+from nas.controllers.policy import Policy
+from nas.controllers.random import RandomController
+from nas.controllers.rl import RLController
+from nas.controllers.settings import RLSettings
+from nas.records import CandidateFailure, Proposal, Reward
+
+QUICK = RLSettings(warmup=4, update_every=2)
+
+
+def new(document: Mapping[str, Any], settings: RLSettings = QUICK, seed: int = 1) -> RLController:
+    return RLController(settings, read(document), seed)
+
+
+def step(controller: RLController, number: int) -> Proposal:
+    proposal = controller.ask(number)
+    assert isinstance(proposal, Proposal)
+    controller.began(proposal)
+    return proposal
+
+
+def network_worth(candidate: Mapping[str, Any]) -> float:
+    """What a small network is worth, made up: a best kind and width of block, interactions, and two learning rates."""
+    total, depth = 0.0, 0
+    for entry in candidate["architecture"]:
+        ((layer, settings),) = entry.items()
+        match layer:
+            case "conv":
+                total += {3: 0.0, 5: 0.3}[settings["kernel"]] - abs(math.log2(settings["filters"] / 32)) / 2
+            case "activation":
+                total += {"relu": 0.0, "gelu": 0.3, "silu": 0.6}[settings]
+            case "residual" | "identity":
+                total += 0.2 if layer == "residual" else -0.3
+                depth += 1
+            case "inverted_residual":
+                total += 0.3 + {3: 0.0, 6: 0.4}[settings["expand"]] - math.log2(settings["hidden"] / 64) ** 2 / 8
+                depth += 1
+            case "dropout":
+                total -= 8 * (settings["rate"] - 0.2) ** 2
+    ((optimizer, settings),) = candidate["hyperparameters"]["optimizer"].items()
+    if optimizer == "sgd":
+        total -= abs(math.log10(settings["learning_rate"] / 0.1)) + 3 * abs(settings["momentum"] - 0.9)
+    else:
+        total += 0.3 - 2 * abs(math.log10(settings["learning_rate"] / 1e-3))
+    return total
+
+
+def best_of(controller: RLController | RandomController, trials: int) -> float:
+    best = -math.inf
+    for number in range(trials):
+        proposal = controller.ask(number)
+        assert isinstance(proposal, Proposal)
+        controller.began(proposal)
+        value = network_worth(proposal.candidate)
+        controller.tell(proposal, Reward(value))
+        best = max(best, value)
+    return best
+
+
+def test_it_clearly_beats_random_search_within_80_trials() -> None:
+    """The reason for the product to exist. On a conditional space of every kind of decision, default settings."""
+    space = read(EVERY_KIND)
+    seeds = range(20, 30)
+    rl = [best_of(RLController(RLSettings(), space, seed), 80) for seed in seeds]
+    chance = [best_of(RandomController(space, seed), 80) for seed in seeds]
+    more = [best_of(RandomController(space, seed), 240) for seed in seeds]
+    assert sum(a > b for a, b in zip(rl, chance, strict=True)) >= 9
+    assert sum(rl) > sum(more)  # not even three times as many random trials reach it
+
+
+def test_updates_come_at_counts_of_tells_and_name_the_policy_version() -> None:
+    controller = new(FLAT)
+    versions = []
+    for number in range(12):
+        proposal = step(controller, number)
+        versions.append(proposal.policy)
+        controller.tell(proposal, Reward(float(number % 5)))
+    assert versions == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_the_recorded_log_probability_is_that_of_the_policy_that_drew_it() -> None:
+    """The ratio of an update must be exactly one where the policy has not changed since the ask."""
+    controller = new(EVERY_KIND)
+    edits = 0
+    for kind, proposal, _ in script(controller, 40, seed=3):
+        if kind == "began":
+            policy: Policy = controller._policy
+            assert proposal.log_probability is not None
+            drawn = proposal.notes.get("drawn", list(proposal.decisions))
+            counts = [path in drawn for path in proposal.decisions]
+            batch = policy.sequences([(policy.encoded(proposal.decisions), counts)])
+            scores = policy.score(policy.theta, batch, torch.tensor([proposal.notes["floor"]]))
+            density = policy.density_of(proposal.decisions, drawn)
+            assert scores.log_mixture.item() + density == pytest.approx(proposal.log_probability, abs=2e-4)
+            edits += "parent" in proposal.notes
+    assert edits > 10
+
+
+def test_a_constant_reward_teaches_nothing() -> None:
+    """Were noise around nothing learned from, a search with a broken metric would look as if it converged."""
+    controller = new(FLAT)
+    before = controller._policy.theta.clone()
+    for number in range(20):
+        controller.tell(step(controller, number), Reward(0.7))
+    assert controller._updates > 5
+    assert torch.equal(controller._policy.theta, before)
+
+
+def chance_of(controller: RLController, path: str, value: int) -> float:
+    """Of a decision that is drawn first."""
+    return math.exp(controller._policy.log_probability({path: value}, 0.0))
+
+
+CHOICES: dict[str, Any] = {
+    "hyperparameters": {f"c{i}": {"choice": ["a", "b", "c", "d"], "name": f"c{i}"} for i in range(6)}
+}
+
+
+def test_what_fails_is_proposed_less() -> None:
+    """A failure is the worst reward: candidates that run out of memory must not be drawn for ever."""
+    controller = new(CHOICES)
+    for number in range(40):
+        proposal = step(controller, number)
+        failed = proposal.decisions["c0"] == 2
+        controller.tell(proposal, CandidateFailure("out_of_memory") if failed else Reward(0.5))
+    assert chance_of(controller, "c0", 2) < 0.1
+
+
+def test_what_is_good_is_proposed_more_whatever_the_scale_of_rewards() -> None:
+    for scale in (1e-6, 1.0, 1e6):
+        controller = new(CHOICES)
+        for number in range(40):
+            proposal = step(controller, number)
+            controller.tell(proposal, Reward(scale * (proposal.decisions["c0"] == 1) - scale))
+        assert chance_of(controller, "c0", 1) > 0.5
+
+
+def test_the_policy_keeps_the_entropy_it_is_told_to_keep() -> None:
+    """A policy that closes up proposes one candidate and its repeats from then on."""
+
+    def share(floor: float, seed: int) -> float:
+        controller = new(CHOICES, RLSettings(warmup=4, entropy_floor=floor, entropy_weight=10.0), seed)
+        for number in range(80):
+            proposal = step(controller, number)
+            controller.tell(proposal, Reward(-float(sum(proposal.decisions.values()))))
+        decisions = dict.fromkeys(CHOICES["hyperparameters"], 0)
+        policy = controller._policy
+        scores = policy.score(
+            policy.theta, policy.sequences([(policy.encoded(decisions), [True] * 6)]), torch.tensor([0.1])
+        )
+        return scores.entropy.item() / scores.prior_entropy.item()
+
+    seeds = range(1, 6)  # of one seed it is mostly noise
+    kept, free = (fmean(share(floor, seed) for seed in seeds) for floor in (0.5, 0.0))
+    assert kept > 0.35
+    assert free < kept - 0.1
+
+
+def test_a_pending_candidate_is_not_proposed_again() -> None:
+    """Four workers of a small space would otherwise train the same network."""
+    controller = new(SIX)
+    assert len({step(controller, number).hash for number in range(6)}) == 6
+
+
+def test_a_snapshot_of_another_space_is_refused() -> None:
+    from nas.errors import NasError
+
+    with pytest.raises(NasError, match="replay the journal"):
+        new(FLAT).load(new(EVERY_KIND).save())

@@ -1,0 +1,123 @@
+"""Rows of a history: ranked by a reward that is computed now, from what was journaled then."""
+
+import pytest
+
+from nas.errors import InputError
+from nas.history import History
+from nas.leaderboard import rank, rows
+from nas.records import (
+    AttemptAnswered,
+    AttemptStarted,
+    DriverTookOver,
+    Failed,
+    Proposal,
+    Proposed,
+    RunStarted,
+    Succeeded,
+    TrialEnded,
+)
+from nas.reward import Limit, RewardSettings
+
+FIELDS = [
+    *("rank", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds"),
+    *("architecture", "hyperparameters", "candidate", "decisions", "hash", "attempts"),
+]
+
+
+def proposal(number: int) -> Proposal:
+    candidate = {
+        "architecture": [{"conv": {"filters": 8 + number, "kernel": 3}}],
+        "hyperparameters": {"batch_size": 64},
+    }
+    return Proposal(number, {"architecture.0.conv.filters": number}, candidate, f"hash {number}")
+
+
+def good(accuracy: float, parameters: int = 1000) -> Succeeded:
+    return Succeeded({"accuracy": accuracy, "parameters": float(parameters), "flops": 2.0 * parameters}, seconds=3.0)
+
+
+@pytest.fixture
+def history():
+    """Trials: completed, failed twice, the best, a duplicate of it, a tie with the first, invalid, still running."""
+    history = History()
+    events = [RunStarted("id", "digits", {}, {}, {}, 1), DriverTookOver("host", 1, 1.0, "boot")]
+    outcomes = {0: [good(0.8)], 1: [Failed("lost", ""), Failed("error", "x")], 2: [good(0.9, 9000)], 4: [good(0.8)]}
+    for number in range(5):
+        events.append(Proposed(proposal(number), 2 if number == 3 else None))
+        for attempt, outcome in enumerate(outcomes.get(number, [])):
+            events += [AttemptStarted(number, attempt), AttemptAnswered(number, attempt, outcome)]
+        last = len(outcomes.get(number, [])) - 1
+        state = "duplicate" if number == 3 else "failed" if number == 1 else "completed"
+        events.append(TrialEnded(number, state, None if number == 3 else last))
+    events += [Proposed(Proposal(5, {}, {"hyperparameters": {}}, "h", invalid="24.5 filters")), TrialEnded(5, "failed")]
+    events += [Proposed(proposal(6)), AttemptStarted(6, 0)]
+    for time, event in enumerate(events):
+        history.apply(event, float(time))
+    return history
+
+
+def test_completed_trials_rank_by_reward_ties_by_number_and_the_rest_follow(history):
+    found = rows(history, RewardSettings(), "digits")
+    assert [(row.rank, row.trial, row.state) for row in found] == [
+        (1, 2, "completed"),
+        (2, 0, "completed"),
+        (3, 4, "completed"),
+        (None, 1, "failed"),
+        (None, 3, "duplicate"),
+        (None, 5, "failed"),
+    ]
+
+
+def test_a_row_has_exactly_the_columns_others_rely_on(history):
+    best = rows(history, RewardSettings(), "digits")[0]
+    assert list(best.plain()) == FIELDS
+    assert best.plain() | {"candidate": None, "decisions": None} == {
+        "rank": 1,
+        "run": "digits",
+        "trial": 2,
+        "state": "completed",
+        "failure": None,
+        "reward": 0.9,
+        "metrics": {"accuracy": 0.9, "parameters": 9000.0, "flops": 18000.0},
+        "parameters": 9000,
+        "flops": 18000,
+        "seconds": 3.0,
+        "architecture": "conv 10 k3",
+        "hyperparameters": {"batch_size": 64},
+        "candidate": None,
+        "decisions": None,
+        "hash": "hash 2",
+        "attempts": 1,
+    }
+
+
+def test_what_was_not_trained_claims_no_time_and_what_failed_says_how(history):
+    by_trial = {row.trial: row for row in rows(history, RewardSettings(), "digits")}
+    assert (by_trial[1].failure, by_trial[1].attempts, by_trial[1].reward) == ("error", 2, None)
+    assert (by_trial[3].reward, by_trial[3].seconds, by_trial[3].attempts) == (0.9, None, 0)
+    assert (by_trial[5].failure, by_trial[5].seconds) == ("invalid", None)
+
+
+def test_rewards_are_opinions_another_reward_ranks_the_same_run_anew(history):
+    small = RewardSettings(limits={"parameters": Limit(at_most=1000, weight=1)})
+    found = rows(history, small, "digits")
+    assert [row.trial for row in found if row.rank] == [0, 4, 2]
+    assert found[2].reward == pytest.approx(0.1)
+
+
+def test_runs_side_by_side_are_ranked_together(history):
+    both = rank([*rows(history, RewardSettings(), "one"), *rows(history, RewardSettings(), "two")])
+    assert [(row.rank, row.run, row.trial) for row in both if row.rank] == [
+        (1, "one", 2),
+        (2, "two", 2),
+        (3, "one", 0),
+        (4, "one", 4),
+        (5, "two", 0),
+        (6, "two", 4),
+    ]
+    assert [row.rank for row in both[6:]] == [None] * 6
+
+
+def test_a_reward_that_no_trial_has_a_metric_for_is_said(history):
+    with pytest.raises(InputError, match="no metric is called 'f1'"):
+        rows(history, RewardSettings(maximize="f1"), "digits")

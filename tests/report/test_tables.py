@@ -1,0 +1,96 @@
+"""Leaderboards as people and programs read them."""
+
+import csv
+import io
+import json
+
+import pytest
+from report_golden import assert_golden
+from report_rows import LARGE_LINE, ROWS, row
+
+from nas.report.tables import render
+
+
+@pytest.mark.parametrize("width", [80, 120, 140, 200, None])
+def test_the_table_is_as_pinned(width):
+    assert_golden(render(ROWS, "table", width), f"table_{width or 'pipe'}.txt")
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "markdown"])
+def test_the_other_formats_are_as_pinned(format):
+    assert_golden(render(ROWS, format), f"leaderboard.{format}")
+
+
+@pytest.mark.parametrize("width", range(80, 201))
+def test_no_line_is_wider_than_the_terminal_and_no_layer_is_lost(width):
+    text = render(ROWS, "table", width)
+    assert max(map(len, text.splitlines())) <= width
+    if width < 140:
+        assert LARGE_LINE in " ".join(text.split())
+
+
+def test_into_a_pipe_each_trial_is_one_line():
+    lines = render(ROWS, "table", None).splitlines()
+    assert sum(LARGE_LINE in line for line in lines) == 1
+    assert [line.split()[1] for line in lines[1:4]] == ["12", "3", "7"]
+
+
+def test_a_word_longer_than_the_terminal_is_broken_not_overflowing():
+    text = render([row(1, rank=1, reward=1.0, architecture="x" * 300)], "table", 80)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_json_holds_every_row_unrounded():
+    assert json.loads(render(ROWS, "json")) == ROWS
+
+
+def test_csv_holds_every_value_of_json_flattened():
+    # A column that is only in some rows (the momentum of sgd) must not shift or lose the others' values.
+    table = list(csv.DictReader(io.StringIO(render(ROWS, "csv"))))
+    assert len(table) == len(ROWS)
+    for read, row_ in zip(table, ROWS, strict=True):
+        for column, value in flat(row_):
+            written = {None: "", "{}": "{}"}.get(value, str(value))
+            assert read[column] == written, column
+    assert table[1]["hyperparameters.optimizer.sgd.momentum"] == ""
+
+
+def flat(value, prefix=""):
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from flat(inner, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(value, list) and value:
+        for index, inner in enumerate(value):
+            yield from flat(inner, f"{prefix}.{index}")
+    elif value == {} and prefix != "metrics":
+        yield prefix, "{}"
+    elif value != {}:
+        yield prefix, value
+
+
+def test_commas_quotes_and_newlines_survive_csv():
+    awkward = row(1, rank=1, reward=0.5, architecture='a, "b"\nc')
+    assert next(csv.DictReader(io.StringIO(render([awkward], "csv"))))["architecture"] == 'a, "b"\nc'
+
+
+def test_a_pipe_in_an_architecture_does_not_end_a_markdown_cell():
+    line = render([row(1, rank=1, reward=0.5, architecture="a | b")], "markdown").splitlines()[2]
+    assert line.replace("\\|", "").count("|") == 6
+
+
+def test_runs_are_named_only_where_there_are_several():
+    pair = [row(1, rank=1, reward=0.5, run="one"), row(1, rank=2, reward=0.4, run="two")]
+    assert " run " not in render(pair[:1]).splitlines()[0]
+    heading, *lines = render(pair).splitlines()
+    assert heading.split()[1] == "run"
+    assert [line.split()[1] for line in lines] == ["one", "two"]
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "json", "markdown"])
+def test_no_rows_and_only_failures_are_said_not_crashed(format):
+    assert render([], format)
+    failures = [row(n, state="failed", failure="error") for n in range(25)]
+    text = render(failures, format)
+    if format in ("table", "markdown"):
+        assert "No trial has completed." in text
+        assert "and 5 more" in text

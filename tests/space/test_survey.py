@@ -1,0 +1,62 @@
+"""A space that has nothing to propose is refused before a run begins, with what is to blame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nas import documents
+from nas.errors import InputError, InvalidCandidate
+from nas.space import Candidate, Costs, Space
+from nas.space.survey import require_some
+
+TEXT = """
+architecture: [{conv: {filters: {choice: [16, 32, 64], name: filters}, kernel: {int: [1, 9], name: kernel}}}]
+constraints:
+  - kernel <= 9
+  - parameters <= LIMIT
+"""
+
+
+def price(candidate: Candidate) -> dict[str, float]:
+    (conv,) = ((entry["conv"]["filters"], entry["conv"]["kernel"]) for entry in candidate.architecture or ())
+    return {"parameters": conv[0] * conv[1] ** 2}
+
+
+def space(limit: str, costs: Costs | None) -> Space:
+    return Space.read(documents.parse(TEXT.replace("LIMIT", limit), "space.yaml"), costs=costs)
+
+
+def refused(one: Space) -> str:
+    with pytest.raises(InputError) as raised:
+        require_some(one)
+    return str(raised.value)
+
+
+def test_a_space_with_anything_to_propose_passes() -> None:
+    require_some(space("16", Costs(price)))
+    require_some(Space.read({"hyperparameters": {"a": {"choice": [1, 2]}}}))
+
+
+def test_a_space_whose_constraints_leave_nothing_is_refused_with_the_one_to_blame() -> None:
+    """And how far off it is: what was drawn."""
+    assert refused(space("15", Costs(price))) == (
+        "space.yaml:5:5: none of 2,000 draws satisfies the constraints; 2,000 of them violate: parameters <= 15 "
+        "(parameters: 16 to 5,184)"
+    )
+
+
+def test_a_space_of_which_nothing_can_be_built_says_why() -> None:
+    def impossible(candidate: Candidate) -> dict[str, float]:
+        raise InvalidCandidate("architecture.0.conv: no")
+
+    plain: dict[str, Any] = {"architecture": [{"conv": {"choice": [1, 2, 3]}}]}
+    message = "none of 2,000 draws of the space can be built; 2,000 of them: architecture.0.conv: no"
+    assert refused(Space.read(plain, costs=Costs(impossible))) == message
+    assert "(2,000 cannot be built: architecture.0.conv: no)" in refused(space("15", Costs(impossible)))
+
+
+def test_constraints_over_costs_that_nobody_knows_are_refused() -> None:
+    """Silently ignored, they would let through what the person has forbidden."""
+    assert refused(space("15", None)).startswith("space.yaml:5:5: 'parameters <= 15' needs costs")

@@ -1,0 +1,232 @@
+"""The trainer: it learns, it says what it did, it repeats itself exactly, and it fails by the right name."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from nas import documents
+from nas.errors import Diverged, InputError, InvalidCandidate, OutOfMemory
+from nas.objective import Context, evaluate
+from nas.records import Failed, Succeeded
+from nas.space import Candidate
+from nas.train import DatasetTask, Trainer, TrainSettings, data, memory, network, precision
+
+NETWORK: list[Any] = [
+    {"conv": 16},
+    {"norm": "batch"},
+    {"activation": "relu"},
+    {"residual": [{"conv": {"filters": 24, "stride": 2}}, {"norm": "batch"}, {"activation": "gelu"}]},
+    {"global_pool": "average"},
+    {"dropout": 0.1},
+    {"linear": 10},
+]
+TIMES = {"train_seconds", "images_per_second", "peak_memory"}
+
+
+def candidate(architecture: list[Any] = NETWORK, **hyperparameters: Any) -> Candidate:
+    return Candidate(architecture, hyperparameters)
+
+
+def trainer(**settings: Any) -> Trainer:
+    return Trainer(TrainSettings(**{"epochs": 2, "batch_size": 64, **settings}), DatasetTask(dataset="digits"), seed=5)
+
+
+def without_times(metrics: Any) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name not in TIMES}
+
+
+def test_digits_are_learned_and_everything_is_recorded() -> None:
+    # The product's quickstart in one trial: what is promised of every trial's record stands here.
+    reports: list[tuple[int, set[str]]] = []
+    context = Context(0, 1, on_report=lambda step, metrics: bool(reports.append((step, set(metrics)))))
+    one = candidate(optimizer={"adamw": {"learning_rate": 2e-2}}, batch_size=32)
+    metrics = trainer(epochs=8, scale_learning_rate="sqrt")(one, context)
+    assert metrics["accuracy"] > 0.95 and metrics["loss"] < 0.3
+    assert metrics["epochs"] == 8 and metrics["parameters"] == 4_354 and metrics["flops"] > 0
+    assert metrics["images_per_second"] > 0 and metrics["train_seconds"] > 0 and metrics["peak_memory"] > 1e8
+    assert reports == [(epoch, {"accuracy", "top5", "loss", "train_loss"}) for epoch in range(1, 9)]
+    assert context.notes["optimizer"] == "adamw" and context.notes["batch_size"] == 32
+    assert context.notes["learning_rate"] == pytest.approx(2e-2 * (32 / 256) ** 0.5)
+    assert context.notes["dtype"] in ("float32", "bfloat16") and context.notes["dtype_reason"].startswith("auto: ")
+    assert context.notes["device"]
+
+
+CHILD = """
+import json, pickle, sys
+from nas.objective import Context
+trainer, candidate, others = pickle.loads(sys.stdin.buffer.read())
+for other in others:
+    trainer(other, Context(9, 99, threads=2))
+print(json.dumps(trainer(candidate, Context(0, 1, threads=1))))
+"""
+
+
+def in_a_process(*others: Candidate, precision: str) -> dict[str, float]:
+    given = pickle.dumps((trainer(precision=precision), candidate(), others))
+    done = subprocess.run([sys.executable, "-c", CHILD], input=given, capture_output=True, check=True)
+    return without_times(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_reused_process_gives_the_bits_of_a_fresh_one(precision: str) -> None:
+    # A warm child is reused for the next candidate; a result must not depend on what it trained before, or on how
+    # many threads that had, and an attempt repeated elsewhere must be the same trial.
+    fresh = in_a_process(precision=precision)
+    reused = in_a_process(candidate(NETWORK[:3] + NETWORK[4:], batch_size=48), precision=precision)
+    assert fresh == reused
+    random = torch.get_rng_state()
+    here = trainer(precision=precision)(candidate(), Context(0, 1, threads=1))
+    assert without_times(here) == fresh
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_seeds_decide() -> None:
+    # The trial's seed draws weights and order, the run's the split; were one ignored, repeating would tell nothing.
+    base = without_times(trainer()(candidate(), Context(0, 1)))
+    assert without_times(trainer()(candidate(), Context(0, 2))) != base
+    images = data.resident(DatasetTask(dataset="digits"), "train", None, "cpu")
+    splits = [data.split_resident(images, 0.1, seed)[1].tolist() for seed in (5, 5, 6)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_a_report_may_stop_the_training() -> None:
+    # Without it no scheduler could end what will not win.
+    metrics = trainer(epochs=5)(candidate(), Context(0, 1, on_report=lambda step, metrics: step == 2))
+    assert metrics["epochs"] == 2
+
+
+def test_one_batch_says_whether_a_candidate_trains() -> None:
+    # `nas search --smoke` promises an answer in seconds: it must not run the epochs.
+    metrics = trainer(epochs=1000).one_batch()(candidate(), Context(0, 1))
+    assert metrics["epochs"] == 1
+    assert metrics["images_per_second"] * metrics["train_seconds"] == pytest.approx(64)
+
+
+def test_a_batch_is_at_most_the_training_data() -> None:
+    # A batch larger than the data would otherwise make epochs of no step at all.
+    context = Context(0, 1)
+    trainer(epochs=1)(candidate(batch_size=100_000), context)
+    assert context.notes["batch_size"] == 1296
+
+
+def test_a_loss_that_leaves_the_numbers_is_divergence() -> None:
+    # A controller must never see NaN, and "error" would count as our own bug.
+    one = candidate(optimizer={"sgd": {"learning_rate": 1e30}})
+    with pytest.raises(Diverged, match="by step"):
+        trainer()(one, Context(0, 1))
+
+
+def test_memory_that_ends_is_called_so() -> None:
+    # 2 PB of weights: the allocator refuses at once, as it would on a card that is too small.
+    huge = candidate([{"conv": 7_000_000}, {"conv": 7_000_000}, {"global_pool": "average"}, {"linear": 10}])
+    with pytest.raises(OutOfMemory, match="allocate"):
+        trainer()(huge, Context(0, 1))
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"batchsize": 3}, "hyperparameters.batchsize: unknown key 'batchsize'; did you mean 'batch_size'?"),
+    ({"batch_size": 0}, "hyperparameters.batch_size: 0 is wrong here"),
+    ({"batch_size": 1.5}, "hyperparameters.batch_size: 1.5 is wrong here"),
+    ({"optimizer": "adamv"}, "hyperparameters.optimizer: unknown key 'adamv'; did you mean 'adamw'?"),
+    ({"optimizer": {"sgd": {"lr": 1}}}, "hyperparameters.optimizer.sgd.lr: unknown key 'lr'"),
+    ({"optimizer": {"sgd": {}, "lars": {}}}, "hyperparameters.optimizer: a mapping: exactly one optimizer is needed"),
+    ({"optimizer": {"sgd": {"learning_rate": -1}}}, "hyperparameters.optimizer.sgd.learning_rate: -1 is wrong here"),
+    (
+        {"optimizer": {"sgd": {"learning_rate": 1}}, "learning_rate": 2},
+        "hyperparameters: learning_rate stands beside the optimizer and within it; say it once",
+    ),
+]
+
+
+@pytest.mark.parametrize(("hyperparameters", "message"), WRONG, ids=[str(wrong)[:40] for wrong, _ in WRONG])
+def test_wrong_hyperparameters_are_named(hyperparameters: dict[str, Any], message: str) -> None:
+    # A misspelt setting that is ignored would be searched over for nothing.
+    with pytest.raises(InvalidCandidate) as error:
+        trainer()(candidate(**hyperparameters), Context(0, 1))
+    assert str(error.value).startswith(message)
+
+
+def test_hyperparameters_win_over_settings() -> None:
+    # What a space searches must reach the optimizer, whether it stands within the optimizer's mapping or beside it.
+    context = Context(0, 1)
+    trainer(optimizer={"sgd": {"learning_rate": 0.3}}, epochs=1)(
+        candidate(learning_rate=0.2, batch_size=128.0), context
+    )
+    assert context.notes["learning_rate"] == 0.2 and context.notes["optimizer"] == "sgd"
+    assert context.notes["batch_size"] == 128
+
+
+def test_settings_read_as_a_config_writes_them() -> None:
+    # DESIGN's own example of a config, and its errors at their place.
+    text = "{epochs: 6, precision: auto, scale_learning_rate: linear, warmup_epochs: 1, deadline: 10m, optimizer: lamb}"
+    settings = documents.validate(TrainSettings, documents.parse(text, "config.yaml"))
+    assert settings.deadline == 600.0 and settings.optimizer.name == "lamb"
+    again = documents.validate(TrainSettings, documents.plain(settings.model_dump(mode="json")))
+    assert again == settings
+    with pytest.raises(InputError, match=r"config.yaml:1:13: .*did you mean 'bf16'"):
+        documents.validate(TrainSettings, documents.parse("{precision: bf61}", "config.yaml"))
+    with pytest.raises(InputError, match=r"unknown key 'momentun'; did you mean 'momentum'"):
+        documents.validate(TrainSettings, documents.parse("{optimizer: {sgd: {momentun: 0.9}}}", "config.yaml"))
+
+
+def test_precision_is_chosen_with_its_reason() -> None:
+    # "Why was this slow?" is answered by the record, or by nobody.
+    cpu = torch.device("cpu")
+    assert precision.choose(cpu, "fp32") == precision.Precision(torch.float32, "fp32 was asked for")
+    assert precision.choose(cpu, "bf16").dtype is torch.bfloat16
+    chosen = precision.choose(cpu, "auto")
+    assert (chosen.dtype is torch.bfloat16) == ("natively" in chosen.reason)
+
+
+def test_bf16_learns_as_fp32_does() -> None:
+    # Speed that costs accuracy would be paid for by every trial.
+    losses = [trainer(precision=name, epochs=4)(candidate(), Context(0, 1))["loss"] for name in ("fp32", "bf16")]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+def test_what_a_cpu_computes_slowly_in_bf16_stays_fp32() -> None:
+    # Group norms and wide depthwise convolutions took 2 to 3 times as long in bf16: a search over them would crawl.
+    entries = [{"conv": 8}, {"depthwise_conv": 5}, {"norm": "group"}, {"depthwise_conv": 3}, *NETWORK[-3:]]
+    task = {"channels": 1, "height": 8, "width": 8, "classes": 10}
+    model = network.build(candidate(entries), task)
+    torch.manual_seed(1)
+    image = torch.randn(4, 1, 8, 8)
+    expected = model.eval()(image)
+    policy = precision.Precision(torch.bfloat16, "for the test")
+    cpu = torch.device("cpu")
+    policy.adapt(model, cpu)
+    with policy.autocast(cpu):
+        assert torch.allclose(model(image).float(), expected, atol=0.05)
+        given = torch.randn(4, 8, 8, 8).bfloat16()
+        for index, as_fp32 in ((1, True), (2, True), (3, False)):
+            module = model[index]
+            exact = type(module).forward(module.double(), given.double()).bfloat16()
+            module.float()
+            same = (module(given) == exact).double().mean()  # nearly all, where only the end is rounded
+            assert (same > 0.99) == as_fp32, module
+            assert module(given).dtype is torch.bfloat16
+
+
+def test_peak_memory_is_the_trials_own() -> None:
+    # A lifetime's maximum would charge every candidate with the largest one before it.
+    cpu = torch.device("cpu")
+    block = torch.ones(100_000_000)
+    high = memory.peak(cpu)
+    del block
+    memory.forget_peak(cpu)
+    assert memory.peak(cpu) < high - 300_000_000
+
+
+def test_outcomes_name_the_failure() -> None:
+    # The trainer through the door that every executor uses.
+    good = evaluate(trainer(epochs=1), candidate(), Context(0, 1))
+    assert isinstance(good, Succeeded) and good.notes["dtype_reason"]
+    bad = evaluate(trainer(), candidate([{"conv": 3}]), Context(0, 1))
+    assert isinstance(bad, Failed) and bad.kind == "invalid"
