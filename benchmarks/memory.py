@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from nas import documents, shipped
 from nas.space import Candidate, Space
 from nas.train import build, describe
-from nas.train.costs import Pricing
+from nas.train.pricing import Pricing
 from nas.train.layers import LAYERS
 from nas.train.optimizers import make
 from nas.train.problems import input_shape, problem

@@ -119,7 +119,9 @@ class Config(RunConfig):
         None  # the folder that holds data sets; None: NAS_DATA, ...
     )
     train: TrainSettings = Field(default_factory=TrainSettings)
-    latency_table: dict[str, Milliseconds] | None = None  # layer: milliseconds, or a file of these; see train/costs.py
+    latency_table: dict[str, Milliseconds] | None = (
+        None  # layer: milliseconds, or a file of these; see train/pricing.py
+    )
     plugins: tuple[PluginFile, ...] = ()  # from the command line alone, never from a file
 
     _beside: Path | None = PrivateAttr(default=None)  # the folder of the file it was read from

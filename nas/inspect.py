@@ -101,7 +101,7 @@ def _read(document: documents.Document, given: _Given, parts: Parts | None, *, p
 
 
 def _costs(given: _Given, layers: Table) -> Costs:
-    from nas.train.costs import Pricing
+    from nas.train.pricing import Pricing
     from nas.train.problems import input_shape, problem
 
     try:

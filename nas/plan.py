@@ -21,7 +21,7 @@ from nas.space.survey import require_some
 from nas.train.plugin_files import Plugin, again
 
 if TYPE_CHECKING:
-    from nas.train.costs import Pricing
+    from nas.train.pricing import Pricing
 
 LATENCY_DRAWS = 200  # that are looked up in a latency table before a run
 PRELOAD = ("torch", "nas.train.trainer")  # what the shipped objective's children find imported
@@ -88,14 +88,14 @@ def recorded_plan(
 
 def _pricing(config: Config, task: Mapping[str, Any], layers: Mapping[str, Any]) -> Pricing:
     """What candidates of the shipped trainer cost, for a space to ask: it knows no layers."""
-    from nas.train.costs import Pricing
+    from nas.train.pricing import Pricing
 
     return Pricing(task, config.train, config.latency_table, layers)
 
 
 def _require_latencies(space: Space, pricing: Pricing) -> None:
     """Nothing where some draws find a latency for each of their layers. Raises InputError that names all they lack."""
-    from nas.train.costs import no_line
+    from nas.train.pricing import no_line
 
     if pricing.latency_table is None:
         return

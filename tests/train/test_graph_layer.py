@@ -207,7 +207,7 @@ def test_graphs_that_can_not_be_built_say_where_and_why(graph: dict[str, Any], m
 
 
 @pytest.mark.parametrize("file", ["nasbench201", "darts_cell", "nasnet_cell", "enas_macro"])
-def test_costs_of_published_cells_equal_torchs_count_and_they_train(file: str) -> None:
+def test_pricing_of_published_cells_equal_torchs_count_and_they_train(file: str) -> None:
     """Lost without it: limits on parameters and FLOPs that are decided by a wrong formula."""
     space = Space.read(documents.read(SPACES / f"{file}.yaml"), {"classes": 10}, layers=LAYERS)
     task = {"channels": 3, "height": 16, "width": 16, "classes": 10}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nas import documents
 from nas.space import Draw, Space
 from nas.space.constraints import Costs
-from nas.train import costs, network, problems
+from nas.train import network, problems
 from nas.train.layers import LAYERS, assemble, flops_of, parameters_of
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -79,7 +79,7 @@ def test_20_candidates_train(name: str) -> None:
 
 def _try(document: documents.Document, task: Task, count: int) -> None:
     limits = document.data.get("constraints", [])
-    priced = Costs(lambda one: costs(one, task), ("parameters", "flops")) if limits else None
+    priced = Costs(lambda one: network.costs(one, task), ("parameters", "flops")) if limits else None
     space = Space.read(document, task, layers=LAYERS, costs=priced)
     inputs, targets = _batch(task)
     for number in range(count):
