@@ -17,9 +17,9 @@ from torch.profiler import ProfilerActivity, profile
 from nas import documents, shipped
 from nas.space import Candidate, Space
 from nas.train import build, describe
-from nas.train.pricing import Pricing
 from nas.train.layers import LAYERS
 from nas.train.optimizers import make
+from nas.train.pricing import Pricing
 from nas.train.problems import input_shape, problem
 from nas.train.settings import DatasetTask, TrainSettings
 from nas.train.trainer import chosen_optimizer, read_hyperparameters

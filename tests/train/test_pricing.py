@@ -14,9 +14,9 @@ from nas import documents, shipped
 from nas.errors import InputError, InvalidCandidate
 from nas.space import Candidate, Space
 from nas.train import network
-from nas.train.pricing import Pricing, kept_by, signature
 from nas.train.layers import LAYERS, read, shape_after
 from nas.train.optimizers import make
+from nas.train.pricing import Pricing, kept_by, signature
 from nas.train.settings import SGD, AdamW, Optimizer, TrainSettings
 from nas.train.trainer import chosen_optimizer, read_hyperparameters
 
