@@ -1,4 +1,4 @@
-"""Configs and search spaces, found by name or by path.
+"""Configs, search spaces and benchmarks, found by name or by path.
 
 They lie beside the package in a checkout (and for an editable install), inside it in a wheel. A path is always taken
 as one first, so a person's own file wins; `configs/digits.yaml` that is not there is the shipped one, so that what the
@@ -13,10 +13,10 @@ from typing import Literal
 
 from nas.errors import InputError
 
-Kind = Literal["configs", "search_spaces"]
+Kind = Literal["configs", "configs/bench", "search_spaces"]
 
 _PACKAGE = Path(__file__).parent
-_WORD = {"configs": "config", "search_spaces": "search space"}
+_WORD = {"configs": "config", "configs/bench": "benchmark", "search_spaces": "search space"}
 
 
 def find(kind: Kind, name: str, beside: Path | None = None) -> Path:
@@ -31,7 +31,7 @@ def find(kind: Kind, name: str, beside: Path | None = None) -> Path:
             return path
     wanted = Path(name)
     shipped = names(kind)
-    in_folder = wanted.parts[:-1] in ((), (kind,))  # a bare name, or configs/<name>.yaml
+    in_folder = wanted.parts[:-1] in ((), Path(kind).parts)  # a bare name, or configs/<name>.yaml
     stem = wanted.stem if wanted.suffix in (".yaml", ".yml") else wanted.name
     if in_folder and stem in shipped:
         return shipped[stem]

@@ -34,9 +34,9 @@ class Precision:
         return str(self.dtype).removeprefix("torch.")
 
     def adapt(self, network: nn.Module, device: torch.device) -> None:
-        """Keep in fp32 what this device computes faster so: see ``_slow_in_bf16``."""
+        """Keep in fp32 what this device computes only so, or faster so: see ``_better_in_fp32``."""
         if device.type == "cpu" and self.dtype is torch.bfloat16:
-            for module in filter(_slow_in_bf16, network.modules()):
+            for module in filter(_better_in_fp32, network.modules()):
                 module.forward = _in_fp32(module.forward)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
@@ -65,13 +65,16 @@ def _bf16_unit(device: torch.device) -> str:
     return ""
 
 
-def _slow_in_bf16(module: nn.Module) -> bool:
+def _better_in_fp32(module: nn.Module) -> bool:
     """Whether a CPU takes 2 to 4 times as long for it in bf16 as in fp32, forward and backward together (torch 2.13,
     AMX): group norm in channels_last order, depthwise convolutions but for those of 3x3, torch's attention without a
-    mask, and GRUs that are not wide (whose steps are computed one by one; an LSTM's are fused).
+    mask, and GRUs that are not wide (whose steps are computed one by one; an LSTM's are fused). And LSTMs on CPUs
+    without native bf16, where torch has no such kernel and raises.
     """
     if isinstance(module, RecurrentModule):
-        return isinstance(module.cell, nn.GRU) and module.cell.hidden_size <= 128
+        if isinstance(module.cell, nn.LSTM):
+            return not _bf16_unit(torch.device("cpu"))
+        return module.cell.hidden_size <= 128
     if isinstance(module, nn.Conv2d):
         return module.groups == module.in_channels > 1 and module.kernel_size != (3, 3)
     return isinstance(module, nn.GroupNorm | Everything)
