@@ -14,6 +14,8 @@ from nas.errors import InvalidCandidate
 from nas.train.layers import LAYERS, read
 from nas.train.layers.attention import Rotary
 from nas.train.layers.layer import Layer, Shape, shape_after
+from nas.train.precision import choose
+from nas.train.settings import PrecisionName
 
 MAP, SEQUENCE, VECTOR, ITEMS = (12, 7, 5), (10, 12), (12,), (7,)
 
@@ -74,13 +76,15 @@ def test_closed_forms_equal_torchs_count(name: str, shape: Shape, settings: dict
         assert one.flops(shape, after) == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("name", "shape", "settings"), ALL, ids=[f"{n}-{s}-{k}" for n, s, k in ALL])
-def test_every_layer_trains(name: str, shape: Shape, settings: dict[str, Any], precision: torch.dtype) -> None:
+def test_every_layer_trains(name: str, shape: Shape, settings: dict[str, Any], precision: PrecisionName) -> None:
     # A shape inferred on the meta device says nothing about kernels that are missing for real numbers, or for bf16.
-    one = layer(name, settings)
+    one, cpu = layer(name, settings), torch.device("cpu")
     module = one.build(shape)
-    with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+    policy = choose(cpu, precision)
+    policy.adapt(module, cpu)
+    with policy.autocast(cpu):
         output = module(inputs(one, shape))
     assert output.shape[1:] == shape_after(one, shape)
     if any(p.requires_grad for p in module.parameters()):
