@@ -17,12 +17,13 @@ from torch.profiler import ProfilerActivity, profile
 from nas import documents, shipped
 from nas.space import Candidate, Space
 from nas.train import build, describe
+from nas.train.hyperparameters import chosen_optimizer, read_hyperparameters
+from nas.train.kinds import input_shape
 from nas.train.layers import LAYERS
 from nas.train.optimizers import make
 from nas.train.pricing import Pricing
-from nas.train.problems import input_shape, problem
+from nas.train.problems import problem
 from nas.train.settings import DatasetTask, TrainSettings
-from nas.train.trainer import chosen_optimizer, read_hyperparameters
 
 TASKS = {"digits_cnn": "digits"}
 

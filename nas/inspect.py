@@ -101,12 +101,12 @@ def _read(document: documents.Document, given: _Given, parts: Parts | None, *, p
 
 
 def _costs(given: _Given, layers: Table) -> Costs:
+    from nas.train.kinds import input_shape, output_shape
     from nas.train.pricing import Pricing
-    from nas.train.problems import input_shape, problem
 
     try:
         input_shape(given.task)
-        problem(given.task).output_shape(given.task)
+        output_shape(given.task)
     except KeyError as error:
         raise InputError(f"what a network costs depends on task.{error.args[0]}; --task must say it, too") from None
     pricing = Pricing(given.task, given.train, given.latency_table, layers)

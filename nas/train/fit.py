@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from nas.errors import Diverged
 from nas.train.data import Resident
-from nas.train.layers.auxiliary import auxiliaries
+from nas.train.modules.auxiliary import auxiliaries
 from nas.train.optimizers import course
 from nas.train.precision import Precision
 from nas.train.problems import Judgement, Problem

@@ -1,4 +1,4 @@
-"""From a candidate's architecture to a network, and its costs before anything is trained.
+"""From a candidate's architecture to a network, and its costs before anything is trained (and without torch).
 
 A candidate is anything with ``architecture`` (plain JSON); a task is what ``sources.describe`` says. The architecture's
 last entry must give what the kind of task needs, such as one number for each class: no head is added, so that what the
@@ -8,18 +8,16 @@ person wrote is what is trained, counted and exported.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
-
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.errors import InvalidCandidate
+from nas.train.kinds import OUTPUT_MEANING, Task, input_shape, kind_of, output_shape
 from nas.train.layers import LAYERS, Layer, Links, assemble, chain, flops_of, parameters_of, read
 from nas.train.layers.embedding import Embedding
-from nas.train.problems import input_shape, problem
 
-Task = Mapping[str, Any]
+if TYPE_CHECKING:
+    from torch import nn
+
 Table = Mapping[str, type[Layer]]  # the layers that an architecture may name
 
 
@@ -53,8 +51,13 @@ def measured(candidate: HasArchitecture, task: Task, layers: Table = LAYERS) -> 
     Raises:
         InvalidCandidate: as ``build``.
     """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     with torch.device("meta"), torch.no_grad():
-        network = build(candidate, task, layers).eval()  # outside of the count: shapes are inferred by running layers
+        network = build(
+            candidate, task, layers
+        ).eval()  # outside of the count: a plugin's shapes are found by running it
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, *input_shape(task)))
     return {"parameters": sum(p.numel() for p in network.parameters()), "flops": counter.get_total_flops()}
@@ -75,11 +78,12 @@ def linked(candidate: HasArchitecture, task: Task, layers: Table = LAYERS) -> Li
             raise InvalidCandidate(f"architecture.{index}.{layer.name}: {wrong}")
     links = chain(entries, input_shape(task), "architecture")
     last, _, after = links[-1]
-    kind = problem(task)
-    needed = kind.output_shape(task)
+    needed = output_shape(task)
     if after != needed:
         place = f"architecture.{len(links) - 1}.{last.name}"
-        raise InvalidCandidate(f"{place}: ends in {after}, and the task needs {needed}, {kind.output_meaning()}")
+        raise InvalidCandidate(
+            f"{place}: ends in {after}, and the task needs {needed}, {OUTPUT_MEANING[kind_of(task)]}"
+        )
     return links
 
 

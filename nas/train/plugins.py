@@ -28,10 +28,11 @@ from nas.documents import hint
 from nas.errors import InputError
 from nas.errors import Problem as Wrong
 from nas.space.words import RESERVED
+from nas.train.kinds import Task
 from nas.train.layers import LAYERS, Layer, Shape
 from nas.train.metrics import METRICS, Direction
 from nas.train.plugin_files import Plugin
-from nas.train.problems import Judgement, Problem, Task
+from nas.train.problems import Judgement, Problem
 from nas.train.sources.own import OwnDataset
 
 RECORDED = {  # beside the metrics: what each trial records already, or a constraint means
@@ -45,11 +46,20 @@ _WORD = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class PluginLayer(Layer):
-    """A layer whose parameters and FLOPs are counted rather than known: on the meta device, once for each shape.
+    """A layer whose shapes, parameters and FLOPs are found out rather than known: on torch's meta device, where nothing
+    is allocated or computed, once for each shape.
 
     A class that gives ``parameters`` and ``flops`` by formula is asked for thousands of costs a second; this way it is
     hundreds.
     """
+
+    def infer(self, before: Shape) -> Shape:
+        with torch.device("meta"), torch.no_grad():
+            module = self.build(before)
+            if self.keeps_shape:
+                return before
+            after: Tensor = module.eval()(torch.empty(2, *before))
+        return tuple(after.shape[1:])
 
     def parameters(self, before: Shape, after: Shape) -> int:
         return _counted(self, before)[0]
@@ -213,12 +223,6 @@ class Extended:
     own: Problem
     own_loss: Loss | None
     metrics: Mapping[str, OwnMetric]
-
-    def output_shape(self, task: Task) -> Shape:
-        return self.own.output_shape(task)
-
-    def output_meaning(self) -> str:
-        return self.own.output_meaning()
 
     def unfit(self, network: nn.Module, inputs: Tensor) -> str:
         return self.own.unfit(network, inputs)

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.train.layers.attention import Everything
-from nas.train.layers.recurrent import RecurrentModule
+from nas.train.modules.attention import Everything
+from nas.train.modules.recurrent import RecurrentModule
 from nas.train.settings import PrecisionName
 
 

@@ -10,8 +10,8 @@
 
     latency      milliseconds, where the config has a `latency_table`: the sum over layers
 
-K is not a formula but a count: each layer is run once on the meta device, where nothing is allocated, and autograd
-tells which tensors it would keep. What two neighbours both keep counts once. Left out of it: the process itself (some
+What a layer keeps is a rule for each of ours, held against autograd by a test; a plugin's layer is run once on torch's
+meta device, and autograd tells. What two neighbours both keep counts once. Left out of it: the process itself (some
 300 MB with torch), the data set, workspaces of convolutions, and what bf16 saves.
 
 **A latency table** is YAML, ``signature: milliseconds``; what a layer's signature is, an error names where one is
@@ -26,36 +26,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import prod
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from nas.errors import InputError
 from nas.space import Candidate
 from nas.train import network
+from nas.train.hyperparameters import chosen_optimizer, read_hyperparameters
 from nas.train.layers import LAYERS, Layer, Links, depth_of, flops_of, parameters_of
 from nas.train.layers.attention import Attention
-from nas.train.layers.blocks import StochasticDepth
+from nas.train.layers.blocks import Projection, StochasticDepth
 from nas.train.layers.convolution import Conv, DepthwiseConv
-from nas.train.layers.dense import Activation, Dropout, Flatten, Linear, Norm
+from nas.train.layers.dense import Activation, Dropout, Flatten, Identity, Linear, Norm
+from nas.train.layers.embedding import Embedding, HashedEmbedding
 from nas.train.layers.experts import MixtureOfExperts
-from nas.train.layers.features import BatchNorm, GroupNorm, LayerNorm
+from nas.train.layers.features import BatchNorm, GroupNorm, LayerNorm, RmsNorm, Shuffle, SqueezeExcite
 from nas.train.layers.feedforward import MlpBlock, hidden
 from nas.train.layers.pooling import AvgPool, GlobalPool, MaxPool, Upsample
 from nas.train.layers.recurrent import Recurrent
 from nas.train.layers.tokens import tokens
 from nas.train.layers.transformer import TransformerBlock
 from nas.train.settings import Optimizer, TrainSettings
-from nas.train.trainer import chosen_optimizer, read_hyperparameters
 
 BYTES = 4  # of fp32
 INDEX = 8  # of the place where a maximum was
 KEEP_OUTPUT = ("relu", "sigmoid", "tanh")  # activations; others keep their input
 KEPT_BY_CELL = {"gru": 8, "lstm": 16}  # numbers for each unit and step, by torch's kernels for CPUs
-UNKNOWN = 2.0  # kept for each number of its output, by a layer that can not be run on the meta device
 OPTIMIZER_STATES = {"sgd": 1, "adamw": 2, "lars": 1, "lamb": 2}  # numbers for each parameter
 
 
@@ -126,16 +122,23 @@ def kept_by(links: Links) -> Kept:
 
 
 def _kept(layer: Layer, before: Any, after: Any) -> Kept:
-    """By rule for the simplest layers, whose first time on the meta device takes torch up to two seconds, and for
-    those that take it long each time.
-    """
+    """By rule; of a plugin's layer, as autograd itself counts on the meta device."""
     match layer:
         case Conv() | DepthwiseConv() | AvgPool():
             return Kept(True, False, 0.0)
         case MaxPool() | GlobalPool(kind="max"):
             return Kept(True, False, float(INDEX * prod(after)))
-        case GlobalPool() | Flatten() | Upsample():
+        case GlobalPool() | Flatten() | Upsample() | Identity() | Shuffle():
             return Kept(False, False, 0.0)
+        case Projection(norm=norm):
+            return Kept(True, False, float(_bytes(after) * norm))
+        case Embedding() | HashedEmbedding():  # rows, and of hashed ones signs
+            return Kept(False, False, float(INDEX * before[0] * (1 + isinstance(layer, HashedEmbedding))))
+        case SqueezeExcite(gate=gate):  # means, what is inside, and the gate (before its bend, too)
+            numbers = before[0] * (2 if gate == "sigmoid" else 3) + layer.inside(before[0])
+            return Kept(True, False, float(BYTES * numbers))
+        case RmsNorm():
+            return Kept(True, False, float(BYTES * tokens(before)[0] + _bytes(before)))
         case LayerNorm():
             return Kept(True, False, float(2 * BYTES * tokens(before)[0]))  # mean and deviation of each token
         case Recurrent(name=name, units=units, bidirectional=both):
@@ -162,39 +165,14 @@ def _kept(layer: Layer, before: Any, after: Any) -> Kept:
             return Kept(False, False, float(_bytes(before) if isinstance(layer, Dropout) and layer.rate else 0))
     chains = [links for links in layer.chains(before) if links]
     if not chains:
-        return _measured(layer, before, after)
+        from nas.train.modules.kept import measured
+
+        return Kept(*measured(layer, before, after))
     parts = [kept_by(links) for links in chains]
     ends = sum(_bytes(links[-1][2]) for links, part in zip(chains, parts, strict=True) if part.last)
     if len(chains) == 1 and chains[0][-1][2] == after:
         return parts[0]
     return Kept(any(part.first for part in parts), False, sum(part.within for part in parts) + ends)
-
-
-@lru_cache(maxsize=1 << 16)
-def _measured(layer: Layer, before: Any, after: Any) -> Kept:
-    """By autograd's own account, of a batch of two on the meta device."""
-    saved: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        return saved.setdefault(_storage(tensor), tensor)
-
-    try:
-        with torch.device("meta"), torch.random.fork_rng([]):
-            module = layer.build(before).train()
-            shapes = [before] if layer.inputs_from() is None else before
-            inputs = [torch.empty(2, *shape, requires_grad=not layer.items) for shape in shapes]
-            own = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                output = module(*inputs)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError):
-        return Kept(False, True, _bytes(after) * (UNKNOWN - 1))
-    ends = {_storage(tensor) for tensor in (*inputs, output)}
-    within = sum(tensor.untyped_storage().nbytes() for key, tensor in saved.items() if key not in own | ends)
-    return Kept(any(_storage(x) in saved for x in inputs), _storage(output) in saved, within / 2)
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _bytes(shape: Any) -> int:

@@ -1,20 +1,21 @@
-"""The kinds of task: what a network takes and gives, what it is trained on, and how it is judged.
+"""The kinds of task: what a network is trained on, and how it is judged. What it takes and gives is in kinds.py.
 
-Adding one is a class here, its line in ``PROBLEMS``, its word in settings.Kind, and its metrics in metrics.METRICS_OF.
+Adding one is a class here, its line in ``PROBLEMS``, its shapes in kinds.py, its word in settings.Kind, and its metrics
+in metrics.METRICS_OF.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Shape = tuple[int, ...]
-Task = Mapping[str, Any]  # what sources.describe gives
+from nas.train.kinds import Task, kind_of
+
 UNLABELLED = 255  # in a mask: neither trained on nor judged (PASCAL VOC's custom)
 
 
@@ -26,35 +27,20 @@ class Judgement(Protocol):
 
 
 class Problem(Protocol):
-    """One kind of task. Outputs are fp32 (batch, *output_shape), targets as data.Resident gives them."""
+    """One kind of task. Outputs are fp32 (batch, *kinds.output_shape), targets as data.Resident gives them."""
 
-    def output_shape(self, task: Task) -> Shape: ...
-    def output_meaning(self) -> str: ...  # ends "the task needs (10,), ..."
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...  # the batch's mean
     def judgement(self, task: Task, device: torch.device) -> Judgement: ...
     def unfit(self, network: nn.Module, inputs: Tensor) -> str: ...  # why it must not be judged; "" where nothing is
 
 
-def input_shape(task: Task) -> Shape:
-    """Of one sample: a map (channels, height, width), a vector (features,), or tokens (length,)."""
-    if "channels" in task:
-        return task["channels"], task["height"], task["width"]
-    return (task["features"],) if "features" in task else (task["length"],)
-
-
 def problem(task: Task) -> Problem:
-    """The problem that a described task is. What runs of before there were kinds recorded is a classification."""
-    return PROBLEMS[task.get("kind", "classification")]
+    """The problem that a described task is."""
+    return PROBLEMS[kind_of(task)]
 
 
 class Classification:
     """One class of several for each sample. Outputs are logits (batch, classes)."""
-
-    def output_shape(self, task: Task) -> Shape:
-        return (task["classes"],)
-
-    def output_meaning(self) -> str:
-        return "one for each class"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
@@ -89,12 +75,6 @@ class ClassJudgement:
 
 class Segmentation:
     """One class for each pixel. Outputs are logits (batch, classes, height, width), targets (batch, height, width)."""
-
-    def output_shape(self, task: Task) -> Shape:
-        return task["classes"], task["height"], task["width"]
-
-    def output_meaning(self) -> str:
-        return "a map for each class"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         labelled = (targets != UNLABELLED).sum().clamp(min=1)  # a batch may have none
@@ -140,12 +120,6 @@ class PixelJudgement:
 class Regression:
     """Numbers for each sample. Outputs and targets are (batch, targets), both in units of the targets' deviation."""
 
-    def output_shape(self, task: Task) -> Shape:
-        return (task["targets"],)
-
-    def output_meaning(self) -> str:
-        return "one for each number that is predicted"
-
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(outputs, targets)
 
@@ -186,12 +160,6 @@ class LanguageModel:
     """The next item at each position of a text. Outputs are logits (batch, length, vocabulary), targets the items that
     follow (batch, length).
     """
-
-    def output_shape(self, task: Task) -> Shape:
-        return task["length"], task["vocabulary"]
-
-    def output_meaning(self) -> str:
-        return "one for each item at each position"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())

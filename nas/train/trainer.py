@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from nas import documents, seeds
-from nas.errors import InputError, InvalidCandidate, OutOfMemory
+from nas import seeds
+from nas.errors import InvalidCandidate, OutOfMemory
 from nas.train import data, memory, network, optimizers, plugins, precision, problems, sources
 from nas.train.fit import Recipe, fit
-from nas.train.layers.auxiliary import auxiliaries
+from nas.train.hyperparameters import chosen_optimizer, read_hyperparameters
+from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
-from nas.train.settings import Hyperparameters, Optimizer, OptimizerSettings, TaskSettings, TrainSettings
+from nas.train.settings import TaskSettings, TrainSettings
 
 if TYPE_CHECKING:
     from nas.objective import Context
@@ -30,7 +31,7 @@ class Trainer:
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
     epochs, images_per_second (training alone), train_seconds (likewise), peak_memory (bytes; see memory.peak). Notes:
-    dtype and why, device, batch_size, optimizer, learning_rate, and what modules observed (layers/auxiliary.py).
+    dtype and why, device, batch_size, optimizer, learning_rate, and what modules observed (modules/auxiliary.py).
 
     The same seed, device and number of threads give the same metrics but for times and memory, bit for bit, whatever
     the process trained before. On a GPU this asks cuDNN for deterministic kernels.
@@ -102,25 +103,6 @@ class Trainer:
             "train_seconds": result.train_seconds,
             "peak_memory": float(memory.peak(device)),
         }
-
-
-def read_hyperparameters(given: dict[str, Any]) -> Hyperparameters:
-    """What a candidate says beside its architecture. Raises InvalidCandidate."""
-    try:
-        return documents.validate(Hyperparameters, documents.plain(given, ""))
-    except InputError as error:
-        raise InvalidCandidate("; ".join(f"hyperparameters.{problem.message}" for problem in error.problems)) from None
-
-
-def chosen_optimizer(given: Hyperparameters, default: Optimizer) -> tuple[OptimizerSettings, str]:
-    """The optimizer's settings, with a learning rate or weight decay that stands beside it, and its name."""
-    optimizer = given.optimizer or default
-    beside = given.model_dump(include={"learning_rate", "weight_decay"}, exclude_none=True)
-    twice = beside.keys() & (given.optimizer.settings.model_fields_set if given.optimizer else set())
-    if twice:
-        names = ", ".join(sorted(twice))
-        raise InvalidCandidate(f"hyperparameters: {names} stands beside the optimizer and within it; say it once")
-    return optimizer.settings.model_copy(update=beside), optimizer.name
 
 
 def _device_name(device: torch.device) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nas.train.layers import read
-from nas.train.layers.auxiliary import auxiliaries
+from nas.train.modules.auxiliary import auxiliaries
 
 WIDTH = 6
 

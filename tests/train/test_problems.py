@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.train import metrics, problems
+from nas.train import kinds, metrics, problems
 
 CPU = torch.device("cpu")
 REGRESSION = {"kind": "regression", "targets": 1, "deviation": 10.0}
@@ -82,4 +82,4 @@ def test_every_metric_of_every_kind_is_computed_and_has_a_direction() -> None:
         found = judged(task, outputs, targets, 4)
         assert found.keys() == set(metrics.METRICS_OF[kind])  # type: ignore[index]
         assert all(name in metrics.METRICS for name in found)
-        assert outputs.shape[1:] == problems.problem(task).output_shape(task)
+        assert outputs.shape[1:] == kinds.output_shape(task)

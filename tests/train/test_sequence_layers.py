@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import InvalidCandidate
 from nas.train.layers import LAYERS, read
-from nas.train.layers.attention import Rotary
 from nas.train.layers.layer import Layer, Shape, shape_after
+from nas.train.modules.attention import Rotary
 from nas.train.precision import choose
 from nas.train.settings import PrecisionName
 

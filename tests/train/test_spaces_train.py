@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nas import documents
 from nas.space import Draw, Space
 from nas.space.constraints import Costs
-from nas.train import network, problems
+from nas.train import kinds, network, problems
 from nas.train.layers import LAYERS, assemble, flops_of, parameters_of
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -104,7 +104,7 @@ def _drawn(space: Space, number: int) -> Draw:
 def _batch(task: Task) -> tuple[Tensor, Tensor]:
     """Two samples, at random."""
     torch.manual_seed(0)
-    shape = (2, *problems.input_shape(task))
+    shape = (2, *kinds.input_shape(task))
     match task["kind"]:
         case "language_model":
             return torch.randint(task["vocabulary"], shape), torch.randint(task["vocabulary"], shape)
@@ -118,7 +118,7 @@ def _batch(task: Task) -> tuple[Tensor, Tensor]:
 def _train_once(model: nn.Module, inputs: Tensor, targets: Tensor, task: Task) -> None:
     problem = problems.problem(task)
     outputs = model(inputs)
-    assert outputs.shape[1:] == problem.output_shape(task)
+    assert outputs.shape[1:] == kinds.output_shape(task)
     loss = problem.loss(outputs, targets)
     loss.backward()
     assert loss.isfinite()

@@ -187,7 +187,7 @@ def test_no_group_is_of_one_number() -> None:
 def test_shuffle_is_torchs_and_mixes_groups() -> None:
     assert torch.equal(module({"shuffle": 3})(sample()), nn.ChannelShuffle(3)(sample()))
     with pytest.raises(InvalidCandidate, match="6 channels do not divide into 4 groups"):
-        module({"shuffle": 4})
+        shape_after(read([{"shuffle": 4}])[0], MAP)
 
 
 def test_squeeze_excite_gates_channels() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from nas.errors import InvalidCandidate
 from nas.train.layers.dense import Norm
 from nas.train.layers.layer import Layer, Layers, Links, Rate, Shape, assemble, chain, depth_of, flops_of, parameters_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Residual(Layer):
@@ -30,11 +30,14 @@ class Residual(Layer):
     def infer(self, before: Shape) -> Shape:
         links, projections = self.chains(before)
         for projection, *_ in projections:
-            with torch.device("meta"):
-                projection.build(before)
+            projection.infer(before)
         return links[-1][2] if links else before
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.blocks import Sum
+
         links = chain(self._body(), shape, "layers")
         if not links:
             return nn.Identity()
@@ -74,8 +77,18 @@ class Projection(Layer):
     shape: Shape
     norm: bool = True
 
+    def infer(self, before: Shape) -> Shape:
+        shortcut_stride(before, self.shape)
+        return self.shape
+
     def build(self, shape: Shape) -> nn.Module:
-        projection = shortcut(shape, self.shape)
+        from torch import nn
+
+        if len(shape) < 3:
+            projection: nn.Module = nn.Linear(shape[-1], self.shape[-1], bias=False)
+        else:
+            stride = shortcut_stride(shape, self.shape)
+            projection = nn.Conv2d(shape[0], self.shape[0], 1, stride=stride, bias=False)
         return nn.Sequential(projection, Norm().build(self.shape)) if self.norm else projection
 
     def parameters(self, before: Shape, after: Shape) -> int:
@@ -97,21 +110,9 @@ class StochasticDepth(Layer):
     rate: Rate
 
     def build(self, shape: Shape) -> nn.Module:
+        from nas.train.modules.blocks import DropSamples
+
         return DropSamples(self.rate)
-
-
-class DropSamples(nn.Module):
-    """See StochasticDepth."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.rate:
-            return x
-        kept = torch.empty(len(x), *(1 for _ in x.shape[1:]), device=x.device, dtype=x.dtype)
-        return x * kept.bernoulli_(1 - self.rate).div_(1 - self.rate)
 
 
 class Skip(Layer):
@@ -132,9 +133,9 @@ class Skip(Layer):
         return tuple(n + after[axis] if axis == features else n for axis, n in enumerate(before))
 
     def build(self, shape: Shape) -> nn.Module:
-        links = chain(self.layers, shape, "layers")
-        self._after(shape, links)
-        return Beside(assemble(links))
+        from nas.train.modules.blocks import Beside
+
+        return Beside(assemble(chain(self.layers, shape, "layers")))
 
     def _after(self, shape: Shape, links: Links) -> Shape:
         """What comes back. Raises InvalidCandidate where it can not be put beside what went in."""
@@ -157,47 +158,19 @@ class Skip(Layer):
         return (chain(self.layers, before, "layers"),)
 
 
-class Beside(nn.Module):
-    """x and body(x), concatenated along their features."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        through = self.body(x)
-        if x.ndim == 4:
-            through = through[:, :, : x.shape[2], : x.shape[3]]
-        return torch.cat([x, through], 2 if x.ndim == 3 else 1)
-
-
-class Sum(nn.Module):
-    """body(x) + shortcut(x)."""
-
-    def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
-        super().__init__()
-        self.body, self.shortcut = body, shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        total: Tensor = self.body(x) + self.shortcut(x)
-        return total
-
-
-def shortcut(before: Shape, after: Shape) -> nn.Module:
-    """What a residual block adds: the input, or a 1x1 convolution (a matrix) without bias where the shapes differ.
+def shortcut_stride(before: Shape, after: Shape) -> int:
+    """Of the 1x1 convolution that leads from one shape to the other; 1 for a matrix, which leads between features.
 
     Raises:
         InvalidCandidate: none leads from one shape to the other.
     """
-    if before == after:
-        return nn.Identity()
     if len(before) != len(after) or (len(before) == 2 and before[0] != after[0]):
         raise InvalidCandidate(f"no shortcut leads from {before} to {after}")
     if len(before) <= 2:
-        return nn.Linear(before[-1], after[-1], bias=False)
+        return 1
     # Windowed layers turn n into ceil(n / stride), and ceil(ceil(n / a) / b) is ceil(n / ab): a chain of them has one.
     strides = (s for s in range(1, max(before[1:]) + 1) if tuple(-(-n // s) for n in before[1:]) == after[1:])
     stride = next(strides, None)
     if stride is None:
         raise InvalidCandidate(f"no stride of a 1x1 convolution leads from {before} to {after}")
-    return nn.Conv2d(before[0], after[0], 1, stride=stride, bias=False)
+    return stride

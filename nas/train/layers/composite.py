@@ -6,10 +6,9 @@ All convolutions before a norm are without bias, which the norm's shift makes us
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
-from torch import nn
 
 from nas.train.layers.blocks import Residual, Skip
 from nas.train.layers.convolution import Conv, DepthwiseConv
@@ -29,6 +28,9 @@ from nas.train.layers.layer import (
     parameters_of,
 )
 from nas.train.settings import Positive
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Filters = Positive | Literal["same"]  # same: as many as there are channels
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

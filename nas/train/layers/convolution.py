@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal
 
 from nas.errors import InvalidCandidate
-from nas.train.layers.layer import Layer, Shape, needs_map, padding, strided
+from nas.train.layers.layer import Layer, Shape, needs_map, strided
 from nas.train.settings import Positive
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Conv(Layer):
@@ -24,17 +25,19 @@ class Conv(Layer):
     bias: bool = True
 
     def infer(self, before: Shape) -> Shape:
-        return strided(self, before, needs_map(before)[0] if self.filters == "same" else self.filters, self.stride)
-
-    def build(self, shape: Shape) -> nn.Module:
-        channels = needs_map(shape)[0]
+        channels = needs_map(before)[0]
         filters = channels if self.filters == "same" else self.filters
         if channels % self.groups or filters % self.groups:
             both = f"{channels} channels and {filters} filters"
             raise InvalidCandidate(f"{both} do not both divide into {self.groups} groups")
+        return strided(before, filters, self.stride)
+
+    def build(self, shape: Shape) -> nn.Module:
+        from nas.train.modules.convolution import convolution
+
         return convolution(
-            channels,
-            filters,
+            shape[0],
+            shape[0] if self.filters == "same" else self.filters,
             self.kernel,
             stride=self.stride,
             groups=self.groups,
@@ -59,16 +62,17 @@ class DepthwiseConv(Layer):
     bias: bool = True
 
     def infer(self, before: Shape) -> Shape:
-        return strided(self, before, needs_map(before)[0], self.stride)
+        return strided(before, needs_map(before)[0], self.stride)
 
     def build(self, shape: Shape) -> nn.Module:
-        channels = needs_map(shape)[0]
+        from nas.train.modules.convolution import convolution
+
         return convolution(
-            channels,
-            channels,
+            shape[0],
+            shape[0],
             self.kernel,
             stride=self.stride,
-            groups=channels,
+            groups=shape[0],
             dilation=self.dilation,
             bias=self.bias,
         )
@@ -78,21 +82,3 @@ class DepthwiseConv(Layer):
 
     def flops(self, before: Shape, after: Shape) -> int:
         return 2 * prod(after) * self.kernel**2
-
-
-def convolution(
-    channels: int, filters: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, bias: bool = True
-) -> nn.Module:
-    """nn.Conv2d under the padding rule; an even total of padding needs no module of its own."""
-    left, right = padding(kernel, dilation)
-    conv = nn.Conv2d(
-        channels,
-        filters,
-        kernel,
-        stride=stride,
-        padding=left if left == right else 0,
-        groups=groups,
-        dilation=dilation,
-        bias=bias,
-    )
-    return conv if left == right else nn.Sequential(nn.ZeroPad2d((left, right, left, right)), conv)

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from math import gcd, prod
-from typing import Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from nas.errors import InvalidCandidate
 from nas.train.layers.layer import Layer, Rate, Shape
 from nas.train.settings import Positive
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Activations = Literal[
     "relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish", "hardswish", "tanh", "sigmoid", "identity"
 ]
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "hardswish": nn.Hardswish,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
-}
 _MOST_GROUPS = 8
 
 
@@ -38,10 +26,12 @@ class Linear(Layer):
     name, main = "linear", "units"
     units: Positive
 
-    def infer(self, before: Shape) -> Shape:  # on the meta device its first product takes torch half a second
+    def infer(self, before: Shape) -> Shape:
         return (before[0], self.units) if len(before) == 2 else (self.units,)
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
         if len(shape) == 2:
             return nn.Linear(shape[1], self.units)
         linear = nn.Linear(prod(shape), self.units)
@@ -63,6 +53,8 @@ class Activation(Layer):
     function: Activations = "relu"
 
     def build(self, shape: Shape) -> nn.Module:
+        from nas.train.modules.activations import ACTIVATIONS
+
         return ACTIVATIONS[self.function]()
 
 
@@ -76,7 +68,16 @@ class Norm(Layer):
     keeps_shape = True
     kind: Literal["batch", "layer", "group", "none"] = "batch"
 
+    def infer(self, before: Shape) -> Shape:
+        if self.kind in ("layer", "group"):
+            group_count(before[1:] if len(before) == 2 else before, 1 if self.kind == "layer" else _MOST_GROUPS)
+        return before
+
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.tokens import EachPosition
+
         if len(shape) == 2:
             return EachPosition(self.build(shape[1:]))
         match self.kind:
@@ -93,8 +94,15 @@ class Norm(Layer):
 
 
 def group_norm(shape: Shape, most: int) -> nn.Module:
-    """Group norm of a map or vector in up to ``most`` groups: as many as divide that and the channels, but of more than
-    one number each, which would always be zero.
+    """Group norm of a map or vector. Raises as ``group_count``."""
+    from torch import nn
+
+    return nn.GroupNorm(group_count(shape, most), shape[0])
+
+
+def group_count(shape: Shape, most: int) -> int:
+    """In how many groups a map or vector is normalised, up to ``most``: as many as divide that and the channels, but of
+    more than one number each, which would always be zero.
 
     Raises:
         InvalidCandidate: there is but one number in all.
@@ -103,19 +111,7 @@ def group_norm(shape: Shape, most: int) -> nn.Module:
     groups = [n for n in range(1, most + 1) if gcd(shape[0], most) % n == 0 and shape[0] // n * size > 1]
     if not groups:
         raise InvalidCandidate(f"the norm of one number, which is all that {shape} has, is always zero")
-    return nn.GroupNorm(groups[-1], shape[0])
-
-
-class EachPosition(nn.Module):
-    """Applies a module of vectors to every position of sequences (batch, length, features)."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        through: Tensor = self.body(x.flatten(0, 1))
-        return through.view(*x.shape[:2], -1)
+    return groups[-1]
 
 
 class Flatten(Layer):
@@ -127,6 +123,8 @@ class Flatten(Layer):
         return (prod(before),)
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
         return nn.Flatten()
 
 
@@ -138,6 +136,8 @@ class Dropout(Layer):
     rate: Rate = 0.5
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
         return nn.Dropout(self.rate)
 
 
@@ -148,4 +148,6 @@ class Identity(Layer):
     keeps_shape = True
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
         return nn.Identity()

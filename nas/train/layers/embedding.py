@@ -6,16 +6,16 @@ text's items and a table's numbers are inputs alike. A row's first numbers are d
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
 
 from nas.errors import InvalidCandidate
 from nas.train.layers.layer import Layer, Shape
 from nas.train.settings import Positive
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Embedding(Layer):
@@ -25,8 +25,12 @@ class Embedding(Layer):
     units: Positive
     vocabulary: Positive
 
+    def infer(self, before: Shape) -> Shape:
+        return _needs_items(before)[0], self.units
+
     def build(self, shape: Shape) -> nn.Module:
-        _needs_items(shape)
+        from nas.train.modules.embedding import Rows
+
         return Rows(self.vocabulary, self.units)
 
     def parameters(self, before: Shape, after: Shape) -> int:
@@ -46,52 +50,19 @@ class HashedEmbedding(Layer):
     shared: Positive
     own: Annotated[int, Field(ge=0)] = 0
 
+    def infer(self, before: Shape) -> Shape:
+        return _needs_items(before)[0], self.units
+
     def build(self, shape: Shape) -> nn.Module:
-        _needs_items(shape)
+        from nas.train.modules.embedding import HashedRows
+
         return HashedRows(self.own, self.shared, self.units)
 
     def parameters(self, before: Shape, after: Shape) -> int:
         return (self.own + self.shared) * self.units
 
 
-def _needs_items(shape: Shape) -> None:
+def _needs_items(shape: Shape) -> Shape:
     if len(shape) != 1:
         raise InvalidCandidate(f"items (length,) are needed, and what comes is {shape}")
-
-
-class Rows(nn.Module):
-    def __init__(self, vocabulary: int, units: int) -> None:
-        super().__init__()
-        self.rows = nn.Parameter(torch.randn(vocabulary, units))
-
-    def forward(self, items: Tensor) -> Tensor:
-        return F.embedding(items.long(), self.rows)
-
-
-class HashedRows(nn.Module):
-    """Rows 0 to own - 1, then the shared ones."""
-
-    def __init__(self, own: int, shared: int, units: int) -> None:
-        super().__init__()
-        self.own, self.shared = own, shared
-        self.rows = nn.Parameter(torch.randn(own + shared, units))
-
-    def forward(self, items: Tensor) -> Tensor:
-        items = items.long()
-        row, sign = self.place(items)
-        return F.embedding(row, self.rows) * sign[..., None]
-
-    def place(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Each item's row, and its sign (1 or -1). The same in every process."""
-        mixed = _mixed(items)
-        shares = items >= self.own
-        row = torch.where(shares, self.own + (mixed >> 1) % self.shared, items)
-        return row, torch.where(shares, 1 - 2 * (mixed & 1), 1)
-
-
-def _mixed(items: Tensor) -> Tensor:
-    """31 well-mixed bits of each item, by multiplications and shifts (Mueller's integer hash)."""
-    bits = items & 0x7FFFFFFF
-    for _ in range(2):
-        bits = ((bits ^ (bits >> 16)) * 0x45D9F3B) & 0x7FFFFFFF
-    return bits ^ (bits >> 16)
+    return shape

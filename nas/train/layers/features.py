@@ -6,16 +6,18 @@ differs in that its ``layer`` takes a map as a whole.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from nas.errors import InvalidCandidate
-from nas.train.layers.dense import EachPosition, Norm, group_norm
+from nas.train.layers.dense import Norm, group_count, group_norm
 from nas.train.layers.layer import Layer, Shape, needs_map
-from nas.train.layers.tokens import OnTokens, tokens
+from nas.train.layers.tokens import tokens
 from nas.train.settings import Positive
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class BatchNorm(Layer):
@@ -38,6 +40,10 @@ class LayerNorm(Layer):
     keeps_shape = True
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.tokens import OnTokens
+
         return OnTokens(nn.LayerNorm(tokens(shape)[1]))
 
     def parameters(self, before: Shape, after: Shape) -> int:
@@ -51,6 +57,10 @@ class RmsNorm(Layer):
     keeps_shape = True
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.tokens import OnTokens
+
         return OnTokens(nn.RMSNorm(tokens(shape)[1]))
 
     def parameters(self, before: Shape, after: Shape) -> int:
@@ -67,7 +77,13 @@ class GroupNorm(Layer):
     keeps_shape = True
     groups: Positive = 8
 
+    def infer(self, before: Shape) -> Shape:
+        group_count(before[1:] if len(before) == 2 else before, self.groups)
+        return before
+
     def build(self, shape: Shape) -> nn.Module:
+        from nas.train.modules.tokens import EachPosition
+
         return group_norm(shape, self.groups) if len(shape) != 2 else EachPosition(group_norm(shape[1:], self.groups))
 
     def parameters(self, before: Shape, after: Shape) -> int:
@@ -83,9 +99,16 @@ class SqueezeExcite(Layer):
     ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
     gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"
 
+    def infer(self, before: Shape) -> Shape:
+        return needs_map(before)
+
     def build(self, shape: Shape) -> nn.Module:
-        channels = needs_map(shape)[0]
-        inside = self._inside(channels)
+        from torch import nn
+
+        from nas.train.modules.features import Excite
+
+        channels = shape[0]
+        inside = self.inside(channels)
         return Excite(
             nn.Sequential(
                 nn.AdaptiveAvgPool2d(1),
@@ -97,16 +120,16 @@ class SqueezeExcite(Layer):
         )
 
     def parameters(self, before: Shape, after: Shape) -> int:
-        inside = self._inside(before[0])
+        inside = self.inside(before[0])
         return (before[0] + 1) * inside + (inside + 1) * before[0]
 
     def flops(self, before: Shape, after: Shape) -> int:
-        return 4 * before[0] * self._inside(before[0])
+        return 4 * before[0] * self.inside(before[0])
 
     def longest_way(self, before: Shape, after: Shape) -> int:
         return 2
 
-    def _inside(self, channels: int) -> int:
+    def inside(self, channels: int) -> int:
         return max(1, round(channels * self.ratio))
 
 
@@ -119,31 +142,12 @@ class Shuffle(Layer):
     name, main = "shuffle", "groups"
     groups: Positive = 2
 
+    def infer(self, before: Shape) -> Shape:
+        if needs_map(before)[0] % self.groups:
+            raise InvalidCandidate(f"{before[0]} channels do not divide into {self.groups} groups")
+        return before
+
     def build(self, shape: Shape) -> nn.Module:
-        if needs_map(shape)[0] % self.groups:
-            raise InvalidCandidate(f"{shape[0]} channels do not divide into {self.groups} groups")
+        from nas.train.modules.features import ShuffleChannels
+
         return ShuffleChannels(self.groups)
-
-
-class Excite(nn.Module):
-    """x * gate(x), a gate for each channel."""
-
-    def __init__(self, gate: nn.Module) -> None:
-        super().__init__()
-        self.gate = gate
-
-    def forward(self, x: Tensor) -> Tensor:
-        gated: Tensor = x * self.gate(x)
-        return gated
-
-
-class ShuffleChannels(nn.Module):
-    """See Shuffle."""
-
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, *size = x.shape
-        return x.view(batch, self.groups, channels // self.groups, *size).transpose(1, 2).flatten(1, 2)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
-from nas.train.layers.dense import ACTIVATIONS, Activations
+from nas.train.layers.dense import Activations
 from nas.train.layers.layer import Layer, PositiveReal, Rate, Shape
-from nas.train.layers.tokens import OnTokens, tokens
+from nas.train.layers.tokens import tokens
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class MlpBlock(Layer):
@@ -23,6 +24,8 @@ class MlpBlock(Layer):
     dropout: Rate = 0.0
 
     def build(self, shape: Shape) -> nn.Module:
+        from nas.train.modules.tokens import OnTokens, TokenResidual, feed_forward
+
         width = tokens(shape)[1]
         mlp = OnTokens(feed_forward(width, hidden(width, self.ratio), self.activation))
         return TokenResidual(mlp, width, "pre", self.dropout)
@@ -55,26 +58,3 @@ def feed_forward_parameters(width: int, inside: int) -> int:
 def feed_forward_flops(length: int, width: int, inside: int) -> int:
     """Of both products, for so many tokens."""
     return 4 * length * width * inside
-
-
-# Modules -------------------------------------------------------------------------------------------------------------
-
-
-class TokenResidual(nn.Module):
-    """x + body(norm(x)), or norm(x + body(x)), the norm being over each token's features."""
-
-    def __init__(self, body: nn.Module, width: int, norm: Literal["pre", "post"], dropout: float) -> None:
-        super().__init__()
-        self.body, self.pre = body, norm == "pre"
-        self.norm = OnTokens(nn.LayerNorm(width))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        through = self.body(self.norm(x) if self.pre else x)
-        total: Tensor = x + self.dropout(through)
-        return total if self.pre else self.norm(total)
-
-
-def feed_forward(width: int, inside: int, activation: str) -> nn.Module:
-    """Linear, activation, linear: for each token alone."""
-    return nn.Sequential(nn.Linear(width, inside), ACTIVATIONS[activation](), nn.Linear(inside, width))

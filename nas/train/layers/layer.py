@@ -5,17 +5,17 @@ Adding one is one act: a class here or in a file beside, and its name in ``layer
     class Linear(Layer):
         name, main = "linear", "units"          # `linear: 10` means `linear: {units: 10}`
         units: Positive
+        def infer(self, before): return (self.units,)
         def build(self, shape): return nn.Linear(shape[0], self.units)
         def parameters(self, before, after): return (before[0] + 1) * self.units
         def flops(self, before, after): return 2 * before[0] * self.units
 
 A shape is that of one sample: (channels, height, width) for a map, (features,) for a vector, (length, features) for a
-sequence, (length,) for one of items (see ``Layer.items``). No layer needs to state its output shape: it is inferred by
-running the built module on the meta device, where nothing is allocated or computed. Our commonest do (``infer``), as
-the first such run of theirs takes torch up to two seconds; a test holds them against it. Parameters and FLOPs are
-formulas, because they are asked for by the thousand; tests hold them against torch's own counters. FLOPs are those of
-the forward pass of one sample, a multiply-add being 2, and count convolutions and matrix products alone (as
-torch.utils.flop_counter does): what activations, norms and pools do is under a few percent.
+sequence, (length,) for one of items (see ``Layer.items``). The shape after a layer, its parameters and its FLOPs are
+formulas, because they are asked for by the thousand, and before torch could be imported (which takes 1.5 s): only
+``build`` needs it. Tests hold them against the built modules and torch's own counters. FLOPs are those of the forward
+pass of one sample, a multiply-add being 2, and count convolutions and matrix products alone, as torch's flop counter
+does: what activations, norms and pools do is under a few percent. A plugin's layer need know none of it (plugins.py).
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, TypeVar
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
-from torch import Tensor, nn
 
 from nas.documents import hint
 from nas.errors import InvalidCandidate
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Shape = tuple[int, ...]
+MOST_NUMBERS = 2**60  # in one tensor, or learned by one layer: torch's own limit is 2^63 bytes
 _T = TypeVar("_T")
 
 
@@ -46,11 +49,11 @@ class Layer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     name: ClassVar[str]
     main: ClassVar[str] = ""  # the setting that a bare value is for; none where it is empty
-    keeps_shape: ClassVar[bool] = False  # what comes in goes out in the same shape: nothing need be run to know it
+    keeps_shape: ClassVar[bool] = False  # what comes in goes out in the same shape
     items: ClassVar[bool] = False  # whether it reads whole numbers that name items, as embeddings do
 
     def build(self, shape: Shape) -> nn.Module:
-        """A module for inputs of (batch, *shape). Raises InvalidCandidate where that shape is impossible."""
+        """A module for inputs of (batch, *shape), a shape that ``infer`` has let pass."""
         raise NotImplementedError
 
     def inputs_from(self) -> tuple[int, ...] | None:
@@ -62,13 +65,10 @@ class Layer(BaseModel):
         return None
 
     def infer(self, before: Shape) -> Shape:
-        """The shape after. By running the module on the meta device, unless its parts already know it."""
-        with torch.device("meta"), torch.no_grad():
-            module = self.build(before)
-            if self.keeps_shape:
-                return before
-            after: Tensor = module.eval()(torch.empty(2, *before))
-        return tuple(after.shape[1:])
+        """The shape after. Raises InvalidCandidate where the layer can not follow an entry of the shape before."""
+        if not self.keeps_shape:
+            raise NotImplementedError
+        return before
 
     def parameters(self, before: Shape, after: Shape) -> int:
         """How many numbers are learned, given the shapes before and after the layer."""
@@ -89,16 +89,20 @@ class Layer(BaseModel):
 
 @lru_cache(maxsize=1 << 16)
 def shape_after(layer: Layer, before: Shape) -> Shape:
-    """The shape that ``layer`` makes of ``before``, inferred on the meta device (some 0.2 ms, then remembered).
+    """The shape that ``layer`` makes of ``before``, remembered.
 
     Raises:
-        InvalidCandidate: torch can not build the layer, or can not run it on that shape.
+        InvalidCandidate: it can make none; or there would be more numbers than any machine holds.
     """
     try:
-        return layer.infer(before)
+        after = layer.infer(before)
+        numbers = max(prod(after), layer.parameters(before, after))
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
         reason = str(error).partition("\n")[0]
         raise InvalidCandidate(f"an input of shape {before} is impossible here: {reason}") from error
+    if numbers > MOST_NUMBERS:
+        raise InvalidCandidate(f"an input of shape {before} is impossible here: it would take {numbers:.1e} numbers")
+    return after
 
 
 # Lists of layers -----------------------------------------------------------------------------------------------------
@@ -112,7 +116,7 @@ def chain(layers: Sequence[Layer], shape: Shape, place: str) -> Links:
     shapes = [shape]  # what goes into the list counts as the entry before its first, and as all those before that
     for index, layer in enumerate(layers):
         wanted = layer.inputs_from()
-        before: Any = shapes[-1] if wanted is None else tuple(_reached(shapes, entry) for entry in wanted)
+        before: Any = shapes[-1] if wanted is None else tuple(reached(shapes, entry) for entry in wanted)
         try:
             after = shape_after(layer, before)
         except InvalidCandidate as error:
@@ -124,6 +128,10 @@ def chain(layers: Sequence[Layer], shape: Shape, place: str) -> Links:
 
 def assemble(links: Links) -> nn.Sequential:
     """The modules of a chain, one after another, initialised from torch's global generator."""
+    from torch import nn
+
+    from nas.train.modules.wired import Wired
+
     modules = [layer.build(before) for layer, before, _ in links]
     wanted = [layer.inputs_from() for layer, _, _ in links]
     return nn.Sequential(*modules) if not any(wanted) else Wired(modules, [entries or (-1,) for entries in wanted])
@@ -144,33 +152,12 @@ def depth_of(links: Links) -> int:
     depths = [0]
     for layer, before, after in links:
         wanted = layer.inputs_from() or (-1,)
-        depths.append(max(_reached(depths, entry) for entry in wanted) + layer.longest_way(before, after))
+        depths.append(max(reached(depths, entry) for entry in wanted) + layer.longest_way(before, after))
     return depths[-1]
 
 
-class Wired(nn.Sequential):
-    """A chain in which some modules read other outputs than that of the one before them (``Layer.inputs_from``)."""
-
-    def __init__(self, modules: Sequence[nn.Module], wanted: Sequence[tuple[int, ...]]) -> None:
-        super().__init__(*modules)
-        self.wanted = tuple(wanted)
-        self.reach = max((-min(entries) for entries in wanted), default=1)  # outputs that are kept
-
-    def __getitem__(self, index: Any) -> Any:
-        """A module, or for a slice a network of these modules, wired among themselves as here."""
-        if not isinstance(index, slice):
-            return super().__getitem__(index)
-        return Wired(list(self)[index], self.wanted[index])
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs = [x]
-        for module, entries in zip(self, self.wanted, strict=True):
-            outputs.append(module(*(_reached(outputs, entry) for entry in entries)))
-            del outputs[: -self.reach]
-        return outputs[-1]
-
-
-def _reached(outputs: Sequence[_T], entry: int) -> _T:
+def reached(outputs: Sequence[_T], entry: int) -> _T:
+    """The output that a layer names by how far back it is; the first one, where that is further than there are."""
     return outputs[max(entry, -len(outputs))]
 
 
@@ -255,10 +242,8 @@ def padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def strided(layer: Layer, before: Shape, channels: int, stride: int) -> Shape:
-    """The map that a windowed layer makes by the rule above, once it is known that it can be built."""
-    with torch.device("meta"):
-        layer.build(before)
+def strided(before: Shape, channels: int, stride: int) -> Shape:
+    """The map that a windowed layer makes by the rule above."""
     return channels, *(-(-n // stride) for n in before[1:])
 
 

@@ -5,14 +5,13 @@ A map of n becomes ceil(n / stride) (layer.padding); padding enters no maximum a
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from nas.train.layers.layer import Layer, Shape, needs_map, padding, strided
 from nas.train.settings import Positive
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class MaxPool(Layer):
@@ -23,11 +22,15 @@ class MaxPool(Layer):
     stride: Positive | None = None
 
     def infer(self, before: Shape) -> Shape:
-        return strided(self, before, needs_map(before)[0], self.stride or self.kernel)
+        return strided(before, needs_map(before)[0], self.stride or self.kernel)
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.pooling import PaddedMaxPool
+
         kernel, stride = self.kernel, self.stride or self.kernel
-        if _symmetric(needs_map(shape), kernel, stride):
+        if _symmetric(shape, kernel, stride):
             return nn.MaxPool2d(kernel, stride, padding(kernel)[0])
         return PaddedMaxPool(kernel, stride)
 
@@ -40,11 +43,15 @@ class AvgPool(Layer):
     stride: Positive | None = None
 
     def infer(self, before: Shape) -> Shape:
-        return strided(self, before, needs_map(before)[0], self.stride or self.kernel)
+        return strided(before, needs_map(before)[0], self.stride or self.kernel)
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.pooling import PaddedAvgPool
+
         kernel, stride = self.kernel, self.stride or self.kernel
-        if _symmetric(needs_map(shape), kernel, stride):
+        if _symmetric(shape, kernel, stride):
             return nn.AvgPool2d(kernel, stride, padding(kernel)[0], count_include_pad=False)
         return PaddedAvgPool(kernel, stride)
 
@@ -59,23 +66,15 @@ class GlobalPool(Layer):
         return before[1:] if len(before) == 2 else needs_map(before)[:1]
 
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.pooling import OverPositions
+
         if len(shape) == 2:
             return OverPositions(self.kind == "max")
-        needs_map(shape)
         return nn.Sequential(
             nn.AdaptiveAvgPool2d(1) if self.kind == "average" else nn.AdaptiveMaxPool2d(1), nn.Flatten()
         )
-
-
-class OverPositions(nn.Module):
-    """The mean or maximum over the positions of sequences (batch, length, features)."""
-
-    def __init__(self, maximum: bool) -> None:
-        super().__init__()
-        self.maximum = maximum
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.amax(1) if self.maximum else x.mean(1)
 
 
 class Upsample(Layer):
@@ -93,7 +92,8 @@ class Upsample(Layer):
         return needs_map(before)[0], *(n * self.scale for n in before[1:])
 
     def build(self, shape: Shape) -> nn.Module:
-        needs_map(shape)
+        from torch import nn
+
         align = None if self.mode == "nearest" else False
         return nn.Upsample(scale_factor=self.scale, mode=self.mode, align_corners=align)
 
@@ -102,26 +102,3 @@ def _symmetric(shape: Shape, kernel: int, stride: int) -> bool:
     """Whether equal padding on both sides, torch's own, already gives ceil(n / stride): all but some even kernels."""
     left, _ = padding(kernel)
     return all((n + 2 * left - kernel) // stride + 1 == -(-n // stride) for n in shape[1:])
-
-
-class PaddedMaxPool(nn.Module):
-    """A maximum whose window reaches one further to the right than to the left."""
-
-    def __init__(self, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.pad = kernel, stride, padding(kernel) * 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(F.pad(x, self.pad, value=float("-inf")), self.kernel, self.stride)
-
-
-class PaddedAvgPool(nn.Module):
-    """A mean whose window reaches one further to the right than to the left; it divides by the pixels it saw."""
-
-    def __init__(self, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.pad = kernel, stride, padding(kernel) * 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        seen = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), self.pad), self.kernel, self.stride)
-        return F.avg_pool2d(F.pad(x, self.pad), self.kernel, self.stride) / seen

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from nas.train.layers.layer import Layer, Shape
 from nas.train.layers.tokens import needs_sequence
 from nas.train.settings import Positive
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Recurrent(Layer):
@@ -18,7 +18,6 @@ class Recurrent(Layer):
     """
 
     gates: ClassVar[int]
-    kind: ClassVar[type[nn.GRU] | type[nn.LSTM]]
     main = "units"
     units: Positive
     bidirectional: bool = False
@@ -30,8 +29,12 @@ class Recurrent(Layer):
         return (features,) if self.output == "last" else (length, features)
 
     def build(self, shape: Shape) -> nn.Module:
-        _, features = needs_sequence(shape)
-        cell = self.kind(features, self.units, batch_first=True, bidirectional=self.bidirectional)
+        from torch import nn
+
+        from nas.train.modules.recurrent import RecurrentModule
+
+        kind = {"gru": nn.GRU, "lstm": nn.LSTM}[self.name]
+        cell = kind(shape[1], self.units, batch_first=True, bidirectional=self.bidirectional)
         return RecurrentModule(cell, self.output == "last")
 
     def parameters(self, before: Shape, after: Shape) -> int:
@@ -46,27 +49,10 @@ class Recurrent(Layer):
 class Gru(Recurrent):
     """Gated recurrent units (Cho et al. 2014, with torch's reset gate behind the product: Chung et al. 2014)."""
 
-    name, gates, kind = "gru", 3, nn.GRU
+    name, gates = "gru", 3
 
 
 class Lstm(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
 
-    name, gates, kind = "lstm", 4, nn.LSTM
-
-
-class RecurrentModule(nn.Module):
-    """The outputs of a recurrent network, or its last ones."""
-
-    def __init__(self, cell: nn.RNNBase, last: bool) -> None:
-        super().__init__()
-        self.cell, self.last = cell, last
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.cell(x)[0]
-        if not self.last:
-            return outputs
-        if not self.cell.bidirectional:
-            return outputs[:, -1]
-        forth, back = outputs.chunk(2, -1)
-        return torch.cat([forth[:, -1], back[:, 0]], -1)
+    name, gates = "lstm", 4

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from math import prod
 
-from torch import Tensor, nn
-
 from nas.errors import InvalidCandidate
 from nas.train.layers.layer import Shape
 
@@ -24,18 +22,3 @@ def needs_sequence(shape: Shape) -> Shape:
     if len(shape) != 2:
         raise InvalidCandidate(f"a sequence (length, features) is needed, and what comes is {shape}")
     return shape
-
-
-class OnTokens(nn.Module):
-    """Applies a module of (batch, tokens, features), which keeps that shape, to whatever has tokens."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 4:
-            through: Tensor = self.body(x.flatten(2).transpose(1, 2))
-            return through.transpose(1, 2).reshape(x.shape)
-        through = self.body(x if x.ndim == 3 else x[:, None])
-        return through if x.ndim == 3 else through[:, 0]

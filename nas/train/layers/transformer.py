@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor, nn
-
-from nas.train.layers.attention import attention_flops, attention_parameters, self_attention
+from nas.train.layers.attention import attended, attention_flops, attention_parameters, self_attention
 from nas.train.layers.dense import Activations
-from nas.train.layers.feedforward import (
-    TokenResidual,
-    feed_forward,
-    feed_forward_flops,
-    feed_forward_parameters,
-    hidden,
-)
+from nas.train.layers.feedforward import feed_forward_flops, feed_forward_parameters, hidden
 from nas.train.layers.layer import Layer, PositiveReal, Rate, Shape
-from nas.train.layers.tokens import OnTokens, tokens
+from nas.train.layers.tokens import tokens
 from nas.train.settings import Positive
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class TransformerBlock(Layer):
@@ -40,7 +34,14 @@ class TransformerBlock(Layer):
     activation: Activations = "gelu"
     dropout: Rate = 0.0
 
+    def infer(self, before: Shape) -> Shape:
+        return attended(before, self.heads, self.window, self.causal, self.positions == "rotary")
+
     def build(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        from nas.train.modules.tokens import OnTokens, Positions, TokenResidual, feed_forward
+
         _, width = tokens(shape)
         attention = self_attention(shape, self.heads, self.window, self.causal, self.positions == "rotary")
         mlp = OnTokens(feed_forward(width, hidden(width, self.mlp_ratio), self.activation))
@@ -60,14 +61,3 @@ class TransformerBlock(Layer):
 
     def longest_way(self, before: Shape, after: Shape) -> int:
         return 4  # two of attention, two of the feed-forward half
-
-
-class Positions(nn.Module):
-    """Adds a learned number to each feature of each position of a shape."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.table = nn.Parameter(torch.randn(shape) * 0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.table
