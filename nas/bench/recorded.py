@@ -1,0 +1,345 @@
+"""A benchmark ready to be searched: space, table and one protocol on one data set, joined.
+
+Every answer is recorded, so an evaluation is a look-up. Noise is a function of (seed, row, visit), the same for every
+controller: whoever evaluates a row for the first time in the run of a seed is told the same of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.bench.spec import (
+    DATASET,
+    Cell,
+    Constant,
+    LogNormal,
+    MeanOf,
+    OfColumn,
+    OneOf,
+    Protocol,
+    Spec,
+    Values,
+    space_document,
+)
+from nas.bench.table import Numbers, Table
+from nas.controllers.proposals import is_settled
+from nas.documents import Document, KeyPath, hint
+from nas.errors import InputError, Problem
+from nas.records import Failed, Outcome, Succeeded
+from nas.seeds import derive
+from nas.space import Decision, Index, Integer, Space
+
+QUALITY = "quality"  # the one metric of an evaluation, higher is better
+
+Decisions = Mapping[str, int | float]
+
+
+class Rows:
+    """Which row of the table a draw of the space is.
+
+    A draw is a number of mixed radix, a digit for each decision; a last digit stands for "not active".
+    """
+
+    def __init__(self, codes: dict[str, dict[int | None, int]], radix: dict[str, int], rows: dict[int, int]) -> None:
+        self._codes = codes
+        self._radix = radix
+        self._rows = rows
+
+    def of(self, decisions: Decisions) -> int | None:
+        """The row, from 0; None where the table has none."""
+        key = 0
+        for path, codes in self._codes.items():
+            value = decisions.get(path)
+            key += self._radix[path] * codes.get(None if value is None else int(value), -1 << 80)
+        return self._rows.get(key)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """See ``join``. Arrays have an entry for each row of the table."""
+
+    name: str  # of the benchmark
+    dataset: str
+    protocol_name: str
+    protocol: Protocol
+    space: Space
+    rows: Rows
+    rewards: Numbers  # (rows, trainings): what one evaluation may tell; NaN where a training was not done
+    final: Numbers  # what a pick is judged by, as the table has it
+    goal: NDArray[np.bool_] | None  # the rows that are the goal
+    higher: bool
+    log: bool
+    seconds: Numbers | None  # of an evaluation; None: from a distribution
+    budget_seconds: float | None
+    identity: Mapping[str, Any]  # all that a run depends on, beside controller and seed
+
+    def evaluate(self, seed: int, row: int | None, visit: int) -> Outcome:
+        """What the search is told of the ``visit``-th evaluation of a row."""
+        if row is None:
+            return Failed("invalid", "the table has no such candidate")
+        told = self._one(seed, row, visit)
+        quality = self.quality(told)
+        return Succeeded({QUALITY: quality}) if math.isfinite(quality) else Failed("diverged", f"recorded: {told}")
+
+    def _one(self, seed: int, row: int, visit: int) -> float:
+        told = self.rewards[row]
+        if len(told) > 1:
+            told = told[~np.isnan(told)]
+        if len(told) > 1:
+            return float(told[int(Random(derive(seed, "noise", row, visit)).random() * len(told))])
+        return float(told[0]) if len(told) else math.nan
+
+    def quality(self, told: float) -> float:
+        """A number of the table, made higher-is-better and brought to the benchmark's scale; NaN where it has none."""
+        if self.log:
+            told = math.log(told) if told > 0 else math.nan
+        return told if self.higher else -told
+
+    @cached_property
+    def qualities(self) -> Numbers:
+        """(rows,): of what picks are judged by."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            told = np.log(self.final) if self.log else self.final
+        return told if self.higher else -told
+
+    @cached_property
+    def best(self) -> int:
+        """The row that is judged best."""
+        return int(np.nanargmax(self.qualities))
+
+    def duration(self, seed: int, row: int | None, trial: int, attempt: int) -> float:
+        """Virtual seconds of one attempt."""
+        match self.protocol.duration:
+            case Constant(constant=constant):
+                return constant
+            case LogNormal(log_normal=law):
+                # E[exp(m + s Z)] = exp(m + s^2 / 2)
+                middle = math.log(law.mean) - law.sigma**2 / 2
+                return Random(derive(seed, "duration", trial, attempt)).lognormvariate(middle, law.sigma)
+        assert self.seconds is not None
+        return float(self.seconds[row]) if row is not None else 0.0
+
+
+def read_space(spec: Spec, document: Document) -> Space:
+    """The space of a benchmark. Raises InputError with every problem of it."""
+    return Space.read(space_document(spec, document), spec.task)
+
+
+def join(
+    spec: Spec, document: Document, space: Space, table: Table, dataset: str, protocol_name: str, protocol: Protocol
+) -> Recorded:
+    """The benchmark that is played. ``protocol`` is that of this name, perhaps with a flag's changes.
+
+    Raises:
+        InputError: decisions, columns or values do not go together; with the place in the YAML or the table.
+    """
+    columns = _Columns(document, table, spec.datasets[dataset])
+    at: KeyPath = ("protocols", protocol_name)
+    reward = columns.numbers(protocol.reward, (*at, "reward"))
+    final = columns.one(protocol.final, (*at, "final"))
+    higher = spec.better == "higher"
+    goal = None
+    if protocol.goal is not None:
+        reached = columns.one(protocol.goal, (*at, "goal"))
+        goal = _equals(np.nanargmax(reached) if higher else np.nanargmin(reached), spec, columns)
+    seconds = None
+    if isinstance(protocol.duration, OfColumn):
+        where = (*at, "duration", "column")
+        seconds = columns.one(protocol.duration.column, where) * protocol.duration.times
+        if not (np.isfinite(seconds).all() and (seconds >= 0).all()):
+            raise InputError(document.problem(where, "a duration is missing, or negative"))
+    budget = protocol.seconds[dataset] if isinstance(protocol.seconds, dict) else protocol.seconds
+    running = protocol.model_dump(exclude={"final", "goal", "at", "report"}) | {"seconds": budget}
+    identity = {
+        "space": space.source,
+        "task": space.task,
+        "table": table.checksum,
+        "dataset": spec.datasets[dataset],
+        "protocol": running,
+        **spec.model_dump(include={"cells", "values", "better", "scale"}),
+    }
+    rows = _rows(spec, document, space, columns)
+    log = spec.scale == "log"
+    return Recorded(
+        name=spec.name,
+        dataset=dataset,
+        protocol_name=protocol_name,
+        protocol=protocol,
+        space=space,
+        rows=rows,
+        rewards=reward,
+        final=final,
+        goal=goal,
+        higher=higher,
+        log=log,
+        seconds=seconds,
+        budget_seconds=budget,
+        identity=identity,
+    )
+
+
+def _equals(row: np.intp, spec: Spec, columns: _Columns) -> NDArray[np.bool_]:
+    """The rows that are one with ``row``."""
+    if spec.equals is None:
+        alone = np.zeros(columns.table.rows, bool)
+        alone[row] = True
+        return alone
+    group = columns.cells(spec.equals, ("equals",))
+    return np.asarray(group == group[row])
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The table as the YAML's names see it: problems are told at the name's place."""
+
+    document: Document
+    table: Table
+    dataset: str
+
+    def cells(self, name: str, at: KeyPath) -> NDArray[Any]:
+        try:
+            return self.table.cells(name.replace(DATASET, self.dataset))
+        except InputError as error:
+            raise self._placed(error, at) from None
+
+    def one(self, named: OneOf | MeanOf | str, at: KeyPath) -> Numbers:
+        """(rows,)"""
+        found = self.numbers(named, at)
+        if found.shape[1] != 1:
+            wrong = f"'{named}' has {found.shape[1]} columns; name one, name[0], or mean_of"
+            raise InputError(self.document.problem(at, wrong))
+        return found[:, 0]
+
+    def numbers(self, named: OneOf | MeanOf | str, at: KeyPath) -> Numbers:
+        """(rows, trainings)"""
+        match named:
+            case OneOf(one_of=names):
+                return self._stacked(names, (*at, "one_of"))
+            case MeanOf(mean_of=names):
+                return np.asarray(np.nanmean(self._stacked(names, (*at, "mean_of")), axis=1, keepdims=True))
+        return self._stacked(named, at)
+
+    def _stacked(self, names: str | list[str], at: KeyPath) -> Numbers:
+        several = [names] if isinstance(names, str) else names
+        try:
+            found = [self.table.numbers(name.replace(DATASET, self.dataset)) for name in several]
+        except InputError as error:
+            raise self._placed(error, at) from None
+        return np.hstack([column.reshape(self.table.rows, -1) for column in found])
+
+    def _placed(self, error: InputError, at: KeyPath) -> InputError:
+        """A name that is wrong is the YAML's problem, a cell that is wrong the table's."""
+        if any(problem.line for problem in error.problems):
+            return error
+        return InputError(*(self.document.problem(at, f"{p.file}: {p.message}") for p in error.problems))
+
+
+# Which row a draw is -------------------------------------------------------------------------------------------------
+
+
+def _rows(spec: Spec, document: Document, space: Space, columns: _Columns) -> Rows:
+    problems = _unmapped(spec, document, space)
+    codes: dict[str, dict[int | None, int]] = {}
+    radix: dict[str, int] = {}
+    keys: list[int] | NDArray[Any] = np.zeros(columns.table.rows, object)
+    weight = 1
+    for path, said in spec.cells.items():
+        if path not in space.by_path:
+            continue
+        cell = said if isinstance(said, Cell) else Cell(column=said)
+        try:
+            meant = _meant(space.by_path[path], cell, spec.values, document, ("cells", path))
+            held = columns.cells(cell.column, ("cells", path))
+            digits = _digits(held, meant, columns, document, ("cells", path))
+        except InputError as error:
+            problems.extend(error.problems)
+            continue
+        codes[path] = {value: digit for digit, value in enumerate(meant.values())}
+        radix[path] = weight
+        keys = keys + digits.astype(object) * weight  # Python's integers: a product of many domains has no bound
+        weight *= len(meant)
+    if problems:
+        raise InputError(*problems)
+    rows: dict[int, int] = {}
+    for row, key in enumerate(keys):
+        if rows.setdefault(key, row) != row:
+            raise InputError(Problem(f"{_row(columns, row)} holds the same candidate as {_row(columns, rows[key])}"))
+    return Rows(codes, radix, rows)
+
+
+def _row(columns: _Columns, row: int) -> str:
+    line = columns.table.line(row)
+    return f"{columns.table.file}:{line}" if line else f"{columns.table.file}: row {row}"
+
+
+def _unmapped(spec: Spec, document: Document, space: Space) -> list[Problem]:
+    """Decisions that no cell holds, and cells of no decision."""
+    problems = [
+        document.problem(("cells", path), f"the space has no decision '{path}'{hint(path, space.by_path)}", key=True)
+        for path in spec.cells
+        if path not in space.by_path
+    ]
+    for decision in space.decisions:
+        if decision.path not in spec.cells and not is_settled(decision):
+            problems.append(document.problem(("cells",), f"no cell for the decision '{decision.path}'", key=True))
+    return problems
+
+
+Meant = dict[str | float, int | None]  # what a cell holds -> the decision's value; None: not active
+
+
+def _meant(decision: Decision, cell: Cell, otherwise: Values, document: Document, at: KeyPath) -> Meant:
+    """What the cells of a decision may hold. Raises InputError."""
+    values = otherwise if cell.values is None else cell.values
+    meant: Meant = {}
+    match decision:
+        case Integer(low=low, high=high):
+            meant.update((float(number), number) for number in range(low, high + 1))
+        case Index() if isinstance(values, dict):
+            missing = [label for label in decision.labels if label not in values]
+            if missing:
+                message = f"values have nothing for {', '.join(missing)}, options of '{decision.path}'"
+                raise InputError(document.problem(at, message))
+            meant.update((_key(values[label]), index) for index, label in enumerate(decision.labels))
+        case Index() if values == "index":
+            meant.update((float(index), index) for index in range(decision.size))
+        case Index():
+            meant.update((_key(label), index) for index, label in enumerate(decision.labels))
+        case _:
+            raise InputError(document.problem(at, f"'{decision.path}' is a real number: a table has no row for each"))
+    if cell.inactive is not None:
+        meant[_key(cell.inactive)] = None
+    return meant
+
+
+def _key(held: Any) -> str | float:
+    """Numbers compare as numbers, however they are written."""
+    try:
+        return float(held)
+    except ValueError:
+        return str(held)
+
+
+def _digits(held: NDArray[Any], meant: Meant, columns: _Columns, document: Document, at: KeyPath) -> NDArray[np.int64]:
+    """(rows,): which of ``meant`` each row's cell holds. Raises InputError at a cell that holds none."""
+    if held.ndim != 1:
+        raise InputError(document.problem(at, f"is a matrix of {held.shape[1]} columns; name one, as in config[0]"))
+    kinds, which = np.unique(held, return_inverse=True)
+    digit_of = {key: digit for digit, key in enumerate(meant)}
+    digits = []
+    for kind in kinds:
+        if _key(kind) not in digit_of:
+            row = int(np.argmax(held == kind))
+            known = ", ".join(f"{key:g}" if isinstance(key, float) else key for key in meant)
+            message = f"{_row(columns, row)}: '{kind}' is none of what a cell can hold here: {known}"
+            raise InputError(document.problem(at, message))
+        digits.append(digit_of[_key(kind)])
+    return np.array(digits, np.int64)[which]

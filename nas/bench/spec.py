@@ -1,0 +1,152 @@
+"""What a benchmark's YAML says: space, table, which cell of a row holds which decision, and the protocols.
+
+In names of columns and of the table ``<dataset>`` stands for what ``datasets`` has. A column's name with a place behind
+it, ``ops[2]``, is one character of a text, or one column of a matrix in an NPZ file.
+
+Every column of a benchmark is better the same way (``better``), and read on the same ``scale``: with ``log`` a reward
+is plus or minus the natural logarithm of what the table has, and a regret a difference of logarithms.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nas import documents, shipped
+from nas.documents import Document, Seconds
+from nas.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Column = Annotated[str, Field(min_length=1)]
+Report = Literal["reached", "score", "regret", "log_regret"]
+Values = Literal["label", "index"] | dict[str, str | int | float]
+
+DATASET = "<dataset>"
+
+
+class Part(BaseModel):
+    """A part of the YAML: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OneOf(Part):
+    """One training's result, at random; empty cells are trainings that were not done."""
+
+    one_of: Column | Annotated[list[Column], Field(min_length=1)]
+
+
+class MeanOf(Part):
+    """The mean over trainings."""
+
+    mean_of: Column | Annotated[list[Column], Field(min_length=1)]
+
+
+class Cell(Part):
+    """Where a row holds one decision."""
+
+    column: Column
+    values: Values | None = None  # otherwise than the benchmark's
+    inactive: str | int | float | None = None  # what the cell holds where the decision is not active
+
+
+class OfColumn(Part):
+    """Seconds of an evaluation, as the table has them."""
+
+    column: Column
+    times: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Constant(Part):
+    constant: Seconds
+
+
+class LogNormalSettings(Part):
+    mean: Annotated[float, Field(gt=0)]  # of the durations, in seconds
+    sigma: Annotated[float, Field(ge=0)]  # standard deviation of their logarithm
+
+
+class LogNormal(Part):
+    log_normal: LogNormalSettings
+
+
+Duration = OfColumn | Constant | LogNormal
+
+
+class Deaths(Part):
+    """Workers that die at work: the attempt is lost, and after ``replaced_after`` another worker is there."""
+
+    share: Annotated[float, Field(ge=0, lt=1)]  # of attempts that end so, at a moment that is uniform within them
+    replaced_after: Seconds = 60.0
+
+
+class Protocol(Part):
+    """How searches are run and what is told of them."""
+
+    reward: OneOf | MeanOf | Column  # what the controller is told of
+    final: OneOf | MeanOf | Column  # what its pick, the row with the best reward so far, is judged by
+    goal: MeanOf | Column | None = None  # `reached` counts evaluations up to its best row, or an equal
+    evaluations: Annotated[int, Field(ge=1)] | None = None
+    seconds: Seconds | dict[str, Seconds] | None = None  # of virtual time; by data set where they differ
+    at: list[Annotated[int, Field(ge=1)]] = []  # evaluations after which is looked; none: at the end
+    report: Annotated[list[Report], Field(min_length=1)] = ["score"]
+    workers: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    duration: Duration = Constant(constant=60.0)
+    deaths: Deaths | None = None
+    decision: Seconds = 0.01  # what every decision takes: the same always, so that a run can be repeated exactly
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Protocol:
+        if self.evaluations is None and self.seconds is None:
+            raise ValueError("give evaluations or seconds: else a search never ends")
+        if "reached" in self.report and self.goal is None:
+            raise ValueError("report says reached; give the column whose best row is the goal")
+        if isinstance(self.final, OneOf):
+            raise ValueError("final says one_of; what a pick is judged by can not be drawn at random: mean_of")
+        return self
+
+
+class Spec(Part):
+    """A whole benchmark."""
+
+    name: Name
+    space: str | dict[str, Any]  # a shipped space, a path, or the space itself
+    task: dict[str, int | float | str] = {}  # what `task.*` is in the space's expressions
+    table: str
+    datasets: Annotated[dict[Name, str], Field(min_length=1)] = {"all": ""}
+    cells: dict[str, Column | Cell]
+    values: Values = "label"
+    equals: Column | None = None  # rows that have the same value here are one and the same
+    better: Literal["higher", "lower"] = "higher"
+    scale: Literal["linear", "log"] = "linear"
+    protocols: Annotated[dict[Name, Protocol], Field(min_length=1)]
+
+
+def load(name: str) -> tuple[Spec, Document]:
+    """The benchmark of a shipped name or a path, and its document, which knows the place of everything.
+
+    Raises:
+        InputError: there is no such file, or something in it is wrong; every problem with its line and column.
+    """
+    document = documents.read(shipped.find("configs/bench", name))
+    spec = documents.validate(Spec, document)
+    problems = []
+    for wrong, protocol in ((key, one) for key, one in spec.protocols.items() if isinstance(one.seconds, dict)):
+        assert isinstance(protocol.seconds, dict)
+        for missing in spec.datasets.keys() ^ protocol.seconds.keys():
+            message = f"give seconds for each of the data sets, {', '.join(spec.datasets)}; wrong: {missing}"
+            problems.append(document.problem(("protocols", wrong, "seconds"), message))
+    if problems:
+        raise InputError(*problems)
+    return spec, document
+
+
+def space_document(spec: Spec, document: Document) -> Document:
+    """The space's document: the part of the benchmark's, or the file that it names. Raises InputError."""
+    if isinstance(spec.space, dict):
+        marks = document.marks.held.get("space") if document.marks and isinstance(document.marks.held, dict) else None
+        return Document(document.file, spec.space, marks)
+    beside = Path(document.file).parent
+    return documents.read(shipped.find("search_spaces", spec.space, beside))

@@ -1,0 +1,134 @@
+"""All seeds of all contenders on all chosen benchmarks, on several processes of one thread each.
+
+Processes are forked, so that tables and libraries are read once; each has one thread. A run of a seed depends on
+nothing but what its key says, so neither the processes' number nor their order matters.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from nas.bench import ledger
+from nas.bench.contenders import Contender
+from nas.bench.ledger import Ledger
+from nas.bench.recorded import Recorded
+from nas.bench.trace import Trace, play
+
+Results = Mapping[str, Mapping[int, Trace]]  # contender -> seed -> its run
+Progress = Callable[[int, int], None]  # runs done, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One run of a seed: which benchmark and contender of the tournament's."""
+
+    benchmark: int
+    contender: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tournament:
+    benchmarks: Sequence[Recorded]
+    contenders: Sequence[Contender]
+    seeds: range
+    processes: int = 1
+
+    def matches(self) -> Iterator[Match]:
+        """Seed by seed, so that what is there when somebody stops it can be compared."""
+        for place, seed in enumerate(self.seeds):
+            for benchmark in range(len(self.benchmarks)):
+                for number, contender in enumerate(self.contenders):
+                    if contender.most_seeds is None or place < contender.most_seeds:
+                        yield Match(benchmark, number, seed)
+
+    def play(self, book: Ledger, progress: Progress) -> list[Results]:
+        """Play what the ledger has not, and return the results by benchmark.
+
+        Raises:
+            InputError: a contender can not search a space.
+            DiskFailed: a result could not be written.
+        """
+        keys = {match: self._key(match) for match in self.matches()}
+        known = book.read(keys.values())
+        open_ = [match for match in keys if keys[match] not in known]
+        progress(len(keys) - len(open_), len(keys))
+        for match in {(m.benchmark, m.contender): m for m in reversed(open_)}.values():
+            self.contenders[match.contender].make(self.benchmarks[match.benchmark].space, match.seed)  # may refuse
+        for done, (match, trace) in enumerate(self._played(open_), start=len(keys) - len(open_) + 1):
+            known[keys[match]] = trace
+            book.add(keys[match], trace, self._named(match))
+            progress(done, len(keys))
+        results: list[dict[str, dict[int, Trace]]] = [
+            {contender.name: {} for contender in self.contenders} for _ in self.benchmarks
+        ]
+        for match, key in keys.items():
+            results[match.benchmark][self.contenders[match.contender].name][match.seed] = known[key]
+        return list(results)
+
+    def _played(self, matches: Sequence[Match]) -> Iterator[tuple[Match, Trace]]:
+        if self.processes == 1 or len(matches) <= 1:
+            for match in matches:
+                yield match, self._one(match)
+            return
+        with _pool(self, min(self.processes, len(matches))) as pool:
+            futures = {pool.submit(_in_child, match): match for match in matches}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+
+    def _one(self, match: Match) -> Trace:
+        recorded = self.benchmarks[match.benchmark]
+        return play(recorded, self.contenders[match.contender].make(recorded.space, match.seed), match.seed)
+
+    def _key(self, match: Match) -> str:
+        recorded, contender = self.benchmarks[match.benchmark], self.contenders[match.contender]
+        return ledger.key(recorded.identity, contender.identity(), match.seed)
+
+    def _named(self, match: Match) -> dict[str, str | int]:
+        recorded = self.benchmarks[match.benchmark]
+        return {
+            "benchmark": recorded.name,
+            "dataset": recorded.dataset,
+            "protocol": recorded.protocol_name,
+            "controller": self.contenders[match.contender].name,
+            "seed": match.seed,
+        }
+
+
+_tournament: Tournament | None = None  # in a forked process: what it is to play
+
+
+@contextmanager
+def _pool(tournament: Tournament, processes: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(processes, context, _begin, (tournament, os.getpid()))
+    try:
+        yield pool
+    except BaseException:
+        children = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in children:  # an interrupted person does not wait for a run of minutes
+            child.kill()
+        raise
+    pool.shutdown()
+
+
+def _begin(tournament: Tournament, parent: int) -> None:
+    """In a child: it dies with its parent, which alone hears Ctrl-C."""
+    global _tournament
+    from nas.cluster.forkserver import die_with_parent
+
+    _tournament = tournament
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent)
+
+
+def _in_child(match: Match) -> Trace:
+    assert _tournament is not None
+    return _tournament._one(match)
