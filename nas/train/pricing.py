@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -121,6 +122,7 @@ def kept_by(links: Links) -> Kept:
     return Kept(each[0].first, each[-1].last, sum(one.within for one in each) + between)
 
 
+@lru_cache(maxsize=1 << 16)
 def _kept(layer: Layer, before: Any, after: Any) -> Kept:
     """By rule; of a plugin's layer, as autograd itself counts on the meta device."""
     match layer:

@@ -49,13 +49,13 @@ class Composite(Layer):
         return assemble(expanded(self, shape))
 
     def parameters(self, before: Shape, after: Shape) -> int:
-        return parameters_of(expanded(self, before))
+        return _totals(self, before)[0]
 
     def flops(self, before: Shape, after: Shape) -> int:
-        return flops_of(expanded(self, before))
+        return _totals(self, before)[1]
 
     def longest_way(self, before: Shape, after: Shape) -> int:
-        return depth_of(expanded(self, before))
+        return _totals(self, before)[2]
 
     def chains(self, before: Shape) -> tuple[Links, ...]:
         return (expanded(self, before),)
@@ -65,6 +65,13 @@ class Composite(Layer):
 def expanded(layer: Composite, shape: Shape) -> Links:
     """The parts of a layer with their shapes. Raises InvalidCandidate naming the part that can not follow."""
     return chain(layer.parts(needs_map(shape)), shape, "part")
+
+
+@lru_cache(maxsize=1 << 14)
+def _totals(layer: Composite, shape: Shape) -> tuple[int, int, int]:
+    """Parameters, FLOPs, depth."""
+    links = expanded(layer, shape)
+    return parameters_of(links), flops_of(links), depth_of(links)
 
 
 class DilatedConv(Composite):

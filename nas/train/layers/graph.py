@@ -28,8 +28,8 @@ Sources: NAS-Bench-201 (Dong and Yang 2020), DARTS (Liu et al. 2019), NASNet (Zo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -53,6 +53,13 @@ class Node:
     sources: tuple[int, ...]
     ops: tuple[tuple[Layer, ...], ...]
     on_merge: bool
+    hashed: int = field(init=False, repr=False, compare=False)  # once: a graph is a key of several caches
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hashed", hash((self.sources, self.ops, self.on_merge)))
+
+    def __hash__(self) -> int:
+        return self.hashed
 
 
 def _nodes(given: Any, info: ValidationInfo) -> tuple[Node, ...]:
@@ -101,16 +108,16 @@ class Graph(Layer):
         return GraphModule(plan(self, shape), self.merge)
 
     def parameters(self, before: Any, after: Shape) -> int:
-        return sum(map(parameters_of, plan(self, before).chains()))
+        return plan(self, before).parameters
 
     def flops(self, before: Any, after: Shape) -> int:
-        return sum(map(flops_of, plan(self, before).chains()))
+        return plan(self, before).flops
 
     def longest_way(self, before: Any, after: Shape) -> int:
-        return plan(self, before).depth()
+        return plan(self, before).depth
 
     def chains(self, before: Any) -> list[Links]:
-        return plan(self, before).chains()
+        return plan(self, before).chains
 
     def outputs(self) -> list[int]:
         """The numbers of the nodes that the output consists of."""
@@ -132,7 +139,7 @@ class PlannedNode:
     shape: Shape
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: totals are cached on the instance
 class Plan:
     """Every chain of layers of a graph, for given shapes of its inputs."""
 
@@ -141,10 +148,20 @@ class Plan:
     outputs: tuple[tuple[int, Links], ...]
     shape: Shape
 
+    @cached_property
     def chains(self) -> list[Links]:
         inside = [links for node in self.nodes for links in (*node.edges, node.op)]
         return [*self.inputs, *inside, *(links for _, links in self.outputs)]
 
+    @cached_property
+    def parameters(self) -> int:
+        return sum(map(parameters_of, self.chains))
+
+    @cached_property
+    def flops(self) -> int:
+        return sum(map(flops_of, self.chains))
+
+    @cached_property
     def depth(self) -> int:
         """The longest way from any input to the output."""
         depths = [depth_of(links) for links in self.inputs]
@@ -174,7 +191,7 @@ class _Planner:
         return -(-_channels(self.before[-1]) * self.graph.stride // len(self.graph.outputs()))
 
     def plan(self) -> Plan:
-        inputs = tuple(self.projected(shape, self.common(self.before)) for shape in self.before)
+        inputs = tuple(_projected(shape, self.common(self.before)) for shape in self.before)
         if not self.projects:
             inputs = tuple([] for _ in self.before)
         self.shapes = [_after(links, shape) for links, shape in zip(inputs, self.before, strict=True)]
@@ -208,19 +225,10 @@ class _Planner:
         return PlannedNode(node.sources, joined, op, _after(op, shape))
 
     def edge(self, op: Sequence[Layer], shape: Shape, stride: int, place: str) -> Links:
-        """An operation, with a stride upon its own."""
-        at = next((i for i, layer in enumerate(op) if "stride" in type(layer).model_fields), None)
-        if stride == 1 or at is not None:
-            return chain(
-                [_with_stride(layer, stride) if i == at else layer for i, layer in enumerate(op)], shape, place
-            )
-        links = chain(op, shape, place)
-        if not self.projects:
-            raise InvalidCandidate(
-                f"{place}: no layer of it can take the stride {stride}; `match: project` adds one that can"
-            )
-        after = _after(links, shape)
-        return [*links, *self.projected(after, _strided(after, stride))]
+        try:
+            return _edge(tuple(op), shape, stride, self.projects)
+        except InvalidCandidate as error:
+            raise InvalidCandidate(f"{place}{error}") from error.__cause__
 
     def merged(self, shapes: Sequence[Shape], how: str, place: str) -> tuple[list[Links], Shape]:
         """Projections that let these shapes meet (mostly none), and the shape that comes of it."""
@@ -234,7 +242,7 @@ class _Planner:
             wanted = [_shape(_channels(shape), _size(common)) if how == "concat" else common for shape in shapes]
         else:
             wanted = list(shapes)
-        ends = [self.projected(shape, end) for shape, end in zip(shapes, wanted, strict=True)]
+        ends = [_projected(shape, end) for shape, end in zip(shapes, wanted, strict=True)]
         channels = sum(map(_channels, wanted)) if how == "concat" else _channels(wanted[0])
         return ends, _shape(channels, _size(wanted[0]))
 
@@ -242,8 +250,23 @@ class _Planner:
         """The graph's width, and the smallest size among the shapes."""
         return _shape(self.width, min(map(_size, shapes), key=prod))
 
-    def projected(self, before: Shape, after: Shape) -> Links:
-        return [] if before == after else chain([Projection(shape=after)], before, "match")
+
+@lru_cache(maxsize=1 << 14)
+def _edge(op: tuple[Layer, ...], shape: Shape, stride: int, projects: bool) -> Links:
+    """An operation, with a stride upon its own. Cells differ in where operations stand; the operations are few."""
+    at = next((i for i, layer in enumerate(op) if "stride" in type(layer).model_fields), None)
+    if stride == 1 or at is not None:
+        return chain([_with_stride(layer, stride) if i == at else layer for i, layer in enumerate(op)], shape, "")
+    links = chain(op, shape, "")
+    if not projects:
+        raise InvalidCandidate(f": no layer of it can take the stride {stride}; `match: project` adds one that can")
+    after = _after(links, shape)
+    return [*links, *_projected(after, _strided(after, stride))]
+
+
+@lru_cache(maxsize=1 << 14)
+def _projected(before: Shape, after: Shape) -> Links:
+    return [] if before == after else chain([Projection(shape=after)], before, "match")
 
 
 def _after(links: Links, shape: Shape) -> Shape:

@@ -26,6 +26,7 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from nas.documents import hint
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shape = tuple[int, ...]
+MOST_REMEMBERED = 1 << 14  # entries that were read, of each of MOST_TABLES tables
+MOST_TABLES = 8
 MOST_NUMBERS = 2**60  # in one tensor, or learned by one layer: torch's own limit is 2^63 bytes
 _T = TypeVar("_T")
 
@@ -176,7 +179,37 @@ def read_layers(entries: Any, table: Mapping[str, type[Layer]], place: str) -> t
 
 
 def read_layer(entry: Any, table: Mapping[str, type[Layer]], place: str) -> Layer:
-    """One entry: ``{layer: {setting: value}}``, ``{layer: main value}`` or the bare name of a layer."""
+    """One entry: ``{layer: {setting: value}}``, ``{layer: main value}`` or the bare name of a layer.
+
+    Equal entries give one and the same layer, whose costs are then remembered: cells come again within a candidate and
+    operations in all of them.
+    """
+    try:
+        written = orjson.dumps(entry)  # tells 1, 1.0 and true apart, which Python's equality does not
+    except TypeError:  # of ints beyond 64 bits, say, which are wrong anyhow, and said to be
+        return _read_layer(entry, table, place)
+    known = _known(table)
+    layer = known.get(written)
+    if layer is None:
+        if len(known) >= MOST_REMEMBERED:
+            known.clear()
+        layer = known[written] = _read_layer(entry, table, place)
+    return layer
+
+
+_READ: list[tuple[Mapping[str, type[Layer]], dict[bytes, Layer]]] = []  # for each of the last tables: entry -> layer
+
+
+def _known(table: Mapping[str, type[Layer]]) -> dict[bytes, Layer]:
+    """What was read of a table already. Tables are compared by identity: those of two plugins may share names."""
+    for other, known in _READ:
+        if other is table:
+            return known
+    _READ[:] = [*_READ[-(MOST_TABLES - 1) :], (table, {})]
+    return _READ[-1][1]
+
+
+def _read_layer(entry: Any, table: Mapping[str, type[Layer]], place: str) -> Layer:
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, Mapping) or len(entry) != 1:
