@@ -8,7 +8,7 @@
     grammar/     a document becomes a tree                   candidate    concrete values, canonical JSON, hash
     count        exact counts by dynamic programming         constraints  conditions, masks
     partial      what is known while a candidate is drawn    space        Space and Draw
-    survey       whether there is anything to propose
+    survey       whether there is anything to propose        batch        many draws at once: decisions alone
 
 A controller sees decisions, a trainer sees candidates; both come from the same walk.
 """

@@ -260,6 +260,10 @@ class Masks:
         }
         self._views: dict[tuple[Any, ...], Decision] = {}
 
+    def others(self, path: str) -> list[str] | None:
+        """The decisions that a view of this one depends on; None where no constraint is about it."""
+        return self._others.get(path)
+
     def view(self, decision: Decision, drawn: dict[str, int | float]) -> Decision:
         """The decision without the values that can only lead to a violation; itself, where there is none of these.
 

@@ -305,7 +305,7 @@ class Activity:
         return state
 
     def _visit(self, part: Node | Define | Decision, owner: Define | None, under: tuple[Condition, ...]) -> None:
-        for held, condition in _held(part):
+        for held, condition in within(part):
             here = under if condition is None else (*under, condition)
             item = held.path if isinstance(held, Index | Integer | Real) else held
             if not isinstance(item, Define | str):
@@ -324,8 +324,8 @@ _ALL_ACTIVE = (
 )
 
 
-def _held(part: Any) -> Iterator[tuple[Any, Condition | None]]:
-    """What a node holds, and when that is active (None: whenever the node is)."""
+def within(part: Any) -> Iterator[tuple[Any, Condition | None]]:
+    """What a node holds, in the order of drawing, and when that is active (None: whenever the node is)."""
     match part:
         case Choice(decision=decision, options=options):
             yield decision, None

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.documents import Document, copied, plain
 from nas.errors import InputError, InvalidCandidate, Problem
@@ -17,6 +17,11 @@ from nas.space.count import Count, count
 from nas.space.decisions import Decision, draw_prior
 from nas.space.partial import Known
 from nas.space.tree import Choose, Node, Walk, all_decisions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nas.space.batch import Batch, ChooseMany
 
 REDRAWS = 1_000  # of a draw that violates a constraint, before the space counts as exhausted
 
@@ -167,6 +172,18 @@ class Space:
     def prior(self, rng: random.Random) -> Draw:
         """One draw from the prior, under masks. It may violate a constraint; ``sample`` draws again then."""
         return self.walk(lambda decision: draw_prior(decision, rng))
+
+    def walk_many(self, count: int, choose: ChooseMany) -> Batch:
+        """The decisions of ``count`` draws at once, under masks (see batch.py); ``choose`` is asked for many values."""
+        from nas.space.batch import walk_many  # numpy, which most commands do without
+
+        return walk_many(self._roots, count, choose, self._masks)
+
+    def prior_many(self, count: int, rng: np.random.Generator) -> Batch:
+        """The decisions of many draws from the prior, under masks; as those of ``prior``, they may violate."""
+        from nas.space.batch import choose_prior
+
+        return self.walk_many(count, choose_prior(rng))
 
     def sample(self, rng: random.Random) -> Draw:
         """One draw from the prior that satisfies the constraints.
