@@ -405,6 +405,9 @@ def bench(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="Where results are kept; else runs/bench/<name>.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw regret against evaluations into FILE, as SVG.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare controllers on a recorded table, by the real search under a virtual clock.
@@ -430,6 +433,9 @@ def bench(
         run=run,
     )
     played = command.play(wishes, command.progress(_note))
+    if plot is not None:
+        _write(plot, played.picture(), "--plot")
+        _note(f"regret is drawn in {plot}")
     _print(_as_json(played.plain()) if json else played.page())
 
 

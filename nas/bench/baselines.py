@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from random import Random
+from statistics import NormalDist
 
 import numpy as np
 import orjson
@@ -148,7 +149,7 @@ def _with(space: Space, decisions: Values, path: str, value: int, seed: int) -> 
 class Reinforce:
     """Logits for each decision, all zero at first; every told trial is one step of Adam along (R - b) grad log p."""
 
-    RATE = 0.1
+    RATE = 0.03
     DECAY = 0.9  # of the baseline
     BETAS, EPSILON = (0.9, 0.999), 1e-8
 
@@ -230,15 +231,17 @@ class GPUCB:
     """A linear model over one-hot decisions and one-hot pairs of them, in its dual form.
 
     Of two candidates that agree in m of D decisions, the features' inner products are m and m (m - 1) / 2. The kernel
-    is their weighted mean. Every candidate of the space is scored; a told trial appends one row to the Cholesky factor,
-    so a decision costs candidates x trials.
+    is their weighted mean. Rewards count by their normal scores: one candidate that learned nothing would else be all
+    that there is to explain (with standardised rewards most runs miss the best row). Every candidate of the space is
+    scored; a told trial appends one row to the Cholesky factor, so a decision costs candidates x trials. Trials that
+    run are left out of the model, and only not proposed again.
     """
 
     FIRST = 10  # proposals from the prior
     BATCH = 5  # trials told between two looks at the rewards
     PAIRS = 0.5  # weight of the pairs in the kernel
-    NOISE = 0.01  # variance, in that of the rewards
-    BETA = 1.0  # standard deviations that are added
+    NOISE = 0.03  # variance, in that of the rewards
+    BETA = 0.5  # standard deviations that are added
     MOST = 200_000  # candidates
 
     def __init__(self, space: Space, seed: int) -> None:
@@ -257,8 +260,9 @@ class GPUCB:
         self._hashes: set[str] = set()
         self._known = np.zeros(len(self._pool), bool)
         self._told: list[tuple[int, float | None]] = []  # (candidate, reward), in the order told
-        self._whitened = np.zeros((0, len(self._pool)), np.float32)  # L^-1 K(told, pool)
-        self._factor = np.zeros((0, 0))  # L, with L L^T = K(told, told) + noise
+        self._whitened = np.zeros((0, len(self._pool)), np.float32)  # L^-1 K(told, pool); rows beyond the told are room
+        self._explained = np.zeros(len(self._pool), np.float32)  # its squares, summed: prior less posterior variance
+        self._factor: list[Floats] = []  # rows of L, with L L^T = K(told, told) + noise
         self._scores: Floats | None = None
 
     def ask(self, number: int) -> Proposal | Exhausted:
@@ -296,25 +300,28 @@ class GPUCB:
         decisions = len(self._sizes)
         pairs = agree * (agree - 1) / max(1, decisions * (decisions - 1))
         kernel = ((1 - self.PAIRS) * agree / decisions + self.PAIRS * pairs).astype(np.float32)
-        before = self._whitened[:, candidate].astype(np.float64)
+        count = len(self._factor)
+        if count == len(self._whitened):
+            room = np.zeros((count or 64, len(self._pool)), np.float32)
+            self._whitened = np.vstack([self._whitened, room])  # twice as many: copied seldom
+        before = self._whitened[:count, candidate].copy()
         corner = math.sqrt(max(1.0 + self.NOISE - float(before @ before), 1e-9))
-        row = (kernel - before.astype(np.float32) @ self._whitened) / np.float32(corner)
-        self._whitened = np.vstack([self._whitened, row[None].astype(np.float32)])
-        grown = np.zeros((len(before) + 1, len(before) + 1))
-        grown[:-1, :-1], grown[-1, :-1], grown[-1, -1] = self._factor, before, corner
-        self._factor = grown
+        self._whitened[count] = (kernel - before @ self._whitened[:count]) / np.float32(corner)
+        self._explained += self._whitened[count] ** 2
+        self._factor.append(np.append(before.astype(np.float64), corner))
 
     def _bounds(self) -> Floats | None:
         """(candidates,): mean plus BETA standard deviations; None before any reward."""
         values = [value for _, value in self._told if value is not None]
         if not values:
             return None
-        told = np.array([min(values) if value is None else value for _, value in self._told])
-        ranked = _normal_scores(told)
-        weights = np.linalg.solve(self._factor, ranked)
-        mean = weights @ self._whitened
-        variance = np.maximum(1.0 - np.einsum("ij,ij->j", self._whitened, self._whitened), 1e-12)
-        return np.asarray(mean + self.BETA * np.sqrt(variance))
+        told = _normal_scores(np.array([min(values) if value is None else value for _, value in self._told]))
+        count = len(told)
+        factor = np.zeros((count, count))
+        for place, row in enumerate(self._factor):
+            factor[place, : place + 1] = row
+        mean = np.linalg.solve(factor, told).astype(np.float32) @ self._whitened[:count]
+        return np.asarray(mean + self.BETA * np.sqrt(np.maximum(1.0 - self._explained, 1e-9)))
 
     def save(self) -> bytes:
         """What was begun and told: the rest is computed from it."""
@@ -331,5 +338,8 @@ class GPUCB:
 
 
 def _normal_scores(values: Floats) -> Floats:
-    """Standardised."""
-    return np.asarray((values - values.mean()) / (values.std() or 1.0))
+    """Of the ranks: what a normal law has at (rank - 1/2) / n. Equal values share the mean of their ranks."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts + 1) / 2  # the middle of each group's places, from 0
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((rank + 0.5) / len(values)) for rank in ranks])[which]

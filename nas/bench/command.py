@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from nas.bench import contenders, report, spec, table
+from nas.bench import contenders, plot, report, spec, table
 from nas.bench.ledger import Ledger
 from nas.bench.recorded import Recorded, join, read_space
 from nas.bench.spec import DATASET, Protocol, Spec
@@ -52,6 +52,10 @@ class Played:
 
     def page(self) -> str:
         return "\n".join(report.page(one, found) for one, found in zip(self.benchmarks, self.results, strict=True))
+
+    def picture(self) -> str:
+        """Regret against evaluations, as SVG."""
+        return plot.svg(self.benchmarks, self.results)
 
     def plain(self) -> dict[str, Any]:
         told = [report.plain(one, found) for one, found in zip(self.benchmarks, self.results, strict=True)]

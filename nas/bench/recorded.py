@@ -40,6 +40,9 @@ from nas.space import Decision, Index, Integer, Space
 QUALITY = "quality"  # the one metric of an evaluation, higher is better
 
 Decisions = Mapping[str, int | float]
+Place = tuple[
+    str, int, dict[int | float | None, int]
+]  # a decision's path, weight of its digit, and digit of each value
 
 
 class Rows:
@@ -48,17 +51,18 @@ class Rows:
     A draw is a number of mixed radix, a digit for each decision; a last digit stands for "not active".
     """
 
-    def __init__(self, codes: dict[str, dict[int | None, int]], radix: dict[str, int], rows: dict[int, int]) -> None:
-        self._codes = codes
-        self._radix = radix
+    def __init__(self, places: list[Place], rows: dict[int, int]) -> None:
+        self._places = places
         self._rows = rows
 
     def of(self, decisions: Decisions) -> int | None:
         """The row, from 0; None where the table has none."""
         key = 0
-        for path, codes in self._codes.items():
-            value = decisions.get(path)
-            key += self._radix[path] * codes.get(None if value is None else int(value), -1 << 80)
+        for path, weight, digits in self._places:
+            digit = digits.get(decisions.get(path))
+            if digit is None:
+                return None
+            key += weight * digit
         return self._rows.get(key)
 
 
@@ -247,8 +251,7 @@ class _Columns:
 
 def _rows(spec: Spec, document: Document, space: Space, columns: _Columns) -> Rows:
     problems = _unmapped(spec, document, space)
-    codes: dict[str, dict[int | None, int]] = {}
-    radix: dict[str, int] = {}
+    places: list[Place] = []
     keys: list[int] | NDArray[Any] = np.zeros(columns.table.rows, object)
     weight = 1
     for path, said in spec.cells.items():
@@ -262,8 +265,7 @@ def _rows(spec: Spec, document: Document, space: Space, columns: _Columns) -> Ro
         except InputError as error:
             problems.extend(error.problems)
             continue
-        codes[path] = {value: digit for digit, value in enumerate(meant.values())}
-        radix[path] = weight
+        places.append((path, weight, {value: digit for digit, value in enumerate(meant.values())}))
         keys = keys + digits.astype(object) * weight  # Python's integers: a product of many domains has no bound
         weight *= len(meant)
     if problems:
@@ -272,7 +274,7 @@ def _rows(spec: Spec, document: Document, space: Space, columns: _Columns) -> Ro
     for row, key in enumerate(keys):
         if rows.setdefault(key, row) != row:
             raise InputError(Problem(f"{_row(columns, row)} holds the same candidate as {_row(columns, rows[key])}"))
-    return Rows(codes, radix, rows)
+    return Rows(places, rows)
 
 
 def _row(columns: _Columns, row: int) -> str:
