@@ -10,8 +10,10 @@ from string import ascii_uppercase
 from typing import Any
 
 from nas.documents import copied
-from nas.space.words import RESERVED, forms_in, is_layer_list, mistaken_form
+from nas.space.canonical import canonical
+from nas.space.words import FORMS, RESERVED, is_layer_list, mistaken_form
 
+_FORMS = frozenset(FORMS)
 Entry = dict[str, Any]  # {layer: settings}; settings are a mapping, or the layer's one main value
 
 
@@ -51,9 +53,7 @@ class Candidate:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON (RFC 8785), in hexadecimal."""
-        import rfc8785
-
-        return sha256(rfc8785.dumps(self.json())).hexdigest()
+        return sha256(canonical(self.json())).hexdigest()
 
     def one_line(self) -> str:
         """The architecture (or, without one, the hyperparameters) in one readable line."""
@@ -73,7 +73,7 @@ class Candidate:
 def quoted(value: Any) -> Any:
     """A copy in which whatever would be read as a form or an expression is a literal."""
     if isinstance(value, dict):
-        if forms_in(value) or mistaken_form(value):
+        if not _FORMS.isdisjoint(value) or (len(value) == 1 and mistaken_form(value)):
             return {"literal": copied(value)}
         return {key: quoted(held) for key, held in value.items()}
     if isinstance(value, list):
