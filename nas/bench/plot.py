@@ -1,7 +1,7 @@
 """Regret against evaluations as SVG: one panel for each benchmark, a line for each contender.
 
 A line is the mean over seeds, its band two standard errors to both sides. Not the median: where most runs have found
-the best row it is 0, and a logarithmic axis ends. Left out: any plotting library, the heaviest thing that would be here.
+the best row it is 0, and a logarithmic axis ends. Left out: any plotting library: it would be the heaviest thing here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,162 @@
+"""Tables and benchmarks as people write them: what is read, and what is said of what is wrong, at its place."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_problems import SPEC, rows, write, write_npz
+
+from nas.bench import spec as specs
+from nas.bench import table as tables
+from nas.bench.recorded import QUALITY, Recorded, join, read_space
+from nas.errors import InputError
+from nas.records import Failed, Succeeded
+
+
+def recorded(path: Path, protocol: str = "query", dataset: str | None = None) -> Recorded:
+    said, document = specs.load(str(path))
+    dataset = dataset or next(iter(said.datasets))
+    table = tables.read(path.parent / said.table.replace(specs.DATASET, said.datasets[dataset]))
+    return join(said, document, read_space(said, document), table, dataset, protocol, said.protocols[protocol])
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_every_draw_finds_its_row(tmp_path, compressed):
+    toy = recorded(write(tmp_path, compressed=compressed))
+    names = [decision.path for decision in toy.space.decisions]
+    for row, (width, kind, layers) in enumerate(itertools.product(range(3), range(3), range(1, 5))):
+        assert toy.rows.of(dict(zip(names, (width, kind, layers), strict=True))) == row
+    assert toy.rows.of(dict.fromkeys(names, 99)) is None
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path):
+    write(tmp_path)
+    header, *lines = (tmp_path / "toy.csv").read_text().splitlines()
+    (tmp_path / "toy.csv").write_text("\n".join([header, *reversed(lines)]) + "\n")
+    toy = recorded(tmp_path / "toy.yaml")
+    names = [decision.path for decision in toy.space.decisions]
+    assert toy.rows.of(dict(zip(names, (2, 2, 4), strict=True))) == 0
+    assert toy.best == 0
+
+
+def test_a_matrix_of_indices_and_a_table_for_each_data_set(tmp_path):
+    path = write_npz(tmp_path)
+    for dataset, best in (("one", 8), ("two", 0)):
+        matrix = recorded(path, dataset=dataset)
+        names = [decision.path for decision in matrix.space.decisions]
+        assert [matrix.rows.of(dict(zip(names, (i, j), strict=True))) for i in range(3) for j in range(3)] == [
+            *range(9)
+        ]
+        assert matrix.best == best
+        told = matrix.evaluate(0, 1, 0)
+        assert isinstance(told, Succeeded)
+        assert told.metrics[QUALITY] == pytest.approx(-math.log(matrix.final[1]))  # lower is better, on a log scale
+
+
+def test_noise_is_a_function_of_seed_row_and_visit(tmp_path):
+    toy = recorded(write(tmp_path), "noisy")
+
+    def told(seed: int, row: int, visit: int) -> float:
+        outcome = toy.evaluate(seed, row, visit)
+        assert isinstance(outcome, Succeeded)
+        return outcome.metrics[QUALITY]
+
+    assert all(told(s, 7, v) == told(s, 7, v) for s in range(5) for v in range(5))
+    counts = Counter(told(seed, 7, visit) for seed in range(100) for visit in range(10))
+    value = float(rows()[7]["val"])
+    assert counts.keys() == {value - 1, value + 1}
+    assert abs(counts[value - 1] - 500) < 4 * math.sqrt(250)
+    assert {told(seed, 0, 0) for seed in range(50)} == {float(rows()[0]["val"]) - 1}  # the other training was not done
+
+
+def test_what_was_not_recorded_fails(tmp_path):
+    toy = recorded(write(tmp_path))
+    assert toy.evaluate(0, None, 0) == Failed("invalid", "the table has no such candidate")
+    (tmp_path / "toy.csv").write_text((tmp_path / "toy.csv").read_text().replace("8,p,1,1,", "8,p,1,,"))
+    outcome = recorded(tmp_path / "toy.yaml").evaluate(0, 0, 0)
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "diverged"
+
+
+def test_a_conditional_decision_has_a_cell_for_not_active(tmp_path):
+    (tmp_path / "t.csv").write_text("op,k,acc\nskip,-,1\nconv,3,2\nconv,5,3\n")
+    (tmp_path / "t.yaml").write_text(
+        "name: t\nspace: {hyperparameters: {op: {choice: [skip, {conv: {k: {choice: [3, 5]}}}]}}}\ntable: t.csv\n"
+        "cells: {hyperparameters.op: op, 'hyperparameters.op:conv.k': {column: k, inactive: '-'}}\n"
+        "protocols: {query: {reward: acc, final: acc, evaluations: 3}}\n"
+    )
+    read = recorded(tmp_path / "t.yaml")
+    assert read.rows.of({"hyperparameters.op": 0}) == 0
+    assert read.rows.of({"hyperparameters.op": 1, "hyperparameters.op:conv.k": 1}) == 2
+
+
+# Wrong input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("goal: val", "goal: vall", r"yaml:\d+:11: .*no column 'vall'; did you mean 'val'"),
+        ("hyperparameters.layers: layers", "hyperparameters.layer: layers", r"yaml:12:3: .*no decision .*; did you"),
+        ("hyperparameters.layers: layers\n", "\n", r"yaml:9:1: no cell for .*layers'"),
+        ("wide: w, deep: d", "wide: w", r"yaml:11:\d+: values have nothing for deep"),
+        ("deep: d}", "deep: x}", r"yaml:11:\d+: .*toy.csv:10: 'd' is none of .*: p, w, x"),
+        ("evaluations: 30", "evaluation: 30", r"yaml:19:5: unknown key 'evaluation'; did you mean 'evaluations'"),
+        ("    evaluations: 12\n", "", r"yaml:\d+:\d+: .*evaluations or seconds"),
+        ("report: [regret]", "report: [regrets]", r"'regrets' is not allowed; did you mean 'regret'"),
+        ("{column: cost}", "{column: code}", r"toy.csv:2: 'p' in column code is no number"),
+        ("final: test", "final: {one_of: [val_0]}", r"final says one_of"),
+        ("equals: group", "equals: groups", r"yaml:13:9: .*no column 'groups'; did you mean 'group'"),
+        ("{int: [1, 4]}", "{float: [1, 4]}", r"yaml:12:\d+: .*is a real number"),
+        ("column: code", "column: 'code[3]'", r"toy.csv:2: 'p' in column code has no character 3"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_at_its_place(tmp_path, old, new, message):
+    assert SPEC.count(old) >= 1
+    with pytest.raises(InputError, match=message):
+        path = write(tmp_path, SPEC.replace(old, new, 1))
+        for protocol in ("query", "timed", "noisy"):
+            recorded(path, protocol)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"a,b\n1,2\n3\n", r"toy.csv:3: 1 cells, and 2 names"),
+        (b"a,a\n1,2\n", r"toy.csv:1: two columns are called 'a'"),
+        (b"a,b\n", "at least one row"),
+        (b"\x1f\x8bnonsense", "neither NPZ nor CSV"),
+        (b"PK\x03\x04nonsense", "no NPZ of plain arrays"),
+        (b"a,b\n\xff,1\n", "neither NPZ nor CSV"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, raw, message):
+    (tmp_path / "toy.csv").write_bytes(raw)
+    with pytest.raises(InputError, match=message):
+        tables.read(tmp_path / "toy.csv")
+
+
+def test_pickles_are_not_read(tmp_path):
+    np.savez(tmp_path / "t.npz", a=np.array([{}, {}], object))
+    with pytest.raises(InputError, match="no NPZ of plain arrays"):
+        tables.read(tmp_path / "t.npz")
+
+
+def test_two_rows_of_one_candidate_are_refused(tmp_path):
+    path = write(tmp_path)
+    lines = (tmp_path / "toy.csv").read_text().splitlines()
+    (tmp_path / "toy.csv").write_text("\n".join([*lines, lines[4]]) + "\n")
+    with pytest.raises(InputError, match=r"toy.csv:38 holds the same candidate as .*toy.csv:5"):
+        recorded(path)
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "hpolib"])
+def test_shipped_benchmarks_read_with_their_spaces(name):
+    said, document = specs.load(name)
+    assert said.name == name
+    assert {d.path for d in read_space(said, document).decisions} == set(said.cells)
