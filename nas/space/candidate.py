@@ -14,6 +14,7 @@ from nas.space.canonical import canonical
 from nas.space.words import FORMS, RESERVED, is_layer_list, mistaken_form
 
 _FORMS = frozenset(FORMS)
+_AS_THEY_ARE = frozenset((int, float, bool, type(None)))  # are never quoted: most values, and each call counts
 Entry = dict[str, Any]  # {layer: settings}; settings are a mapping, or the layer's one main value
 
 
@@ -75,9 +76,9 @@ def quoted(value: Any) -> Any:
     if isinstance(value, dict):
         if not _FORMS.isdisjoint(value) or (len(value) == 1 and mistaken_form(value)):
             return {"literal": copied(value)}
-        return {key: quoted(held) for key, held in value.items()}
+        return {key: held if type(held) in _AS_THEY_ARE else quoted(held) for key, held in value.items()}
     if isinstance(value, list):
-        return [quoted(held) for held in value]
+        return [held if type(held) in _AS_THEY_ARE else quoted(held) for held in value]
     return {"literal": value} if isinstance(value, str) and value.startswith("=") else value
 
 
@@ -95,6 +96,8 @@ def _quoted_entries(entries: list[Entry]) -> list[Entry]:
 
 
 def _quoted_settings(name: str, settings: Any) -> Any:
+    if type(settings) in _AS_THEY_ARE:
+        return settings
     if _is_graph(name, settings):
         nodes = [_quoted_node(node) for node in settings["nodes"]]
         return {name: nodes if name == "nodes" else quoted(value) for name, value in settings.items()}
