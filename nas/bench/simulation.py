@@ -52,12 +52,13 @@ class Simulation:
     observe: Observer = lambda instructions, now: None
     busy: list[tuple[float, float]] = field(default_factory=list)  # from, until: of every attempt that is over
     dead: list[tuple[float, float]] = field(default_factory=list)  # from, until: of every worker that died
-    deciding: float = 0.0  # seconds that the driver took in all
+    turns: list[float] = field(default_factory=list)  # seconds that each happening took the driver
     _heap: list[tuple[float, int, Happening | Died | Replaced]] = field(default_factory=list)
     _numbered: int = 0
     _slots: int = 0
     _free: float = 0.0  # when the driver has decided what it is at
     _started: dict[tuple[int, int], float] = field(default_factory=dict)
+    _first: list[float] = field(default_factory=list)  # when each trial began: its first attempt
 
     def run(self) -> None:
         """Play until the machine says that the run is over."""
@@ -95,7 +96,7 @@ class Simulation:
         began = time.perf_counter()
         instructions = self.search.handle(happening, now)
         took = time.perf_counter() - began if self.decision is None else self.decision
-        self.deciding += took
+        self.turns.append(took)
         self._free = now + took
         self.observe(instructions, now)
         for instruction in instructions:
@@ -105,6 +106,8 @@ class Simulation:
     def _launch(self, trial: int, attempt: int) -> None:
         seconds, outcome = self.attempts(trial, attempt)
         self._started[trial, attempt] = self._free
+        if attempt == 0:
+            self._first.append(self._free)
         if self.deaths:
             rng = Random(derive(self.seed, "death", trial, attempt))
             if rng.random() < self.deaths:
@@ -117,14 +120,14 @@ class Simulation:
         heappush(self._heap, (when, self._numbered, event))
 
     def utilisation(self) -> float:
-        """Busy over present worker-seconds, from the first moment of full load to the last launch. 0 to 1.
+        """Busy over present worker-seconds, from the first moment of full load to the last launch of a new trial.
 
-        Dead workers are not present. Attempts that still run at the last launch are cut there.
+        0 to 1. Dead workers are not present. What still runs at the last launch is cut there; a lost trial that begins
+        again after it finds the others idle because there is nothing left to do.
         """
-        starts = sorted([*(start for start, _ in self.busy), *self._started.values()])
-        if len(starts) <= self.workers:
+        if len(self._first) <= self.workers:
             return 0.0
-        full, last = starts[self.workers - 1], starts[-1]
+        full, last = self._first[self.workers - 1], self._first[-1]
 
         def within(spans: list[tuple[float, float]]) -> float:
             return sum(max(0.0, min(until, last) - max(since, full)) for since, until in spans)
