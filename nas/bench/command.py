@@ -15,7 +15,7 @@ from nas.bench.recorded import Recorded, join, read_space
 from nas.bench.spec import DATASET, Protocol, Spec
 from nas.bench.tournament import Results, Tournament
 from nas.documents import Document, hint
-from nas.errors import InputError
+from nas.errors import InputError, Interrupted
 from nas.report.text import duration
 
 DATA = "NAS_BENCH_DATA"  # the folder below which the tables of benchmarks lie
@@ -68,6 +68,7 @@ def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
     Raises:
         InputError: the benchmark, the table or a flag is wrong.
         DiskFailed: a result could not be written.
+        Interrupted: by Ctrl-C.
     """
     said, document = spec.load(wishes.benchmark)
     tournament = Tournament(
@@ -77,7 +78,10 @@ def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
         processes=wishes.processes or len(os.sched_getaffinity(0)),
     )
     folder = wishes.run or Path("runs") / "bench" / said.name
-    results = tournament.play(Ledger(folder), progress)
+    try:
+        results = tournament.play(Ledger(folder), progress)
+    except Interrupted:
+        raise Interrupted(f"interrupted; what was played is kept in {folder}, and the same command goes on") from None
     return Played(list(tournament.benchmarks), results, folder)
 
 
@@ -128,9 +132,9 @@ def _benchmarks(wishes: Wishes, said: Spec, document: Document) -> list[Recorded
 
 
 def _chosen(flag: str, words: str, known: list[str]) -> list[str]:
-    if words == "all" and "all" not in known:
+    if words.lower() == "all" and "all" not in known:
         return known
-    wanted = list(dict.fromkeys(word.strip() for word in words.split(",")))
+    wanted = list(dict.fromkeys(word.strip().lower() for word in words.split(",")))
     wrong = [word for word in wanted if word not in known]
     if wrong:
         raise InputError(*(f"{flag} {word}: the benchmark has none of that name{hint(word, known)}" for word in wrong))

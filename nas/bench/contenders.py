@@ -148,16 +148,16 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _tree(module: str) -> ast.Module:
+    """The module's syntax, without docstrings."""
     file = _file(module)
     assert file is not None
-    return ast.parse(file.read_text())
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
+            del node.body[0]
+    return tree
 
 
 @cache
 def _essence(module: str) -> str:
-    """The module's syntax without docstrings."""
-    tree = ast.parse(ast.unparse(_tree(module)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
+    return ast.dump(_tree(module))

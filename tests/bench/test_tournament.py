@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -268,3 +270,34 @@ def test_a_short_run_on_a_recorded_table(tmp_path, name):
     )
     assert outcome(again)[0]["gp_ucb"] == outcome(played)[0]["gp_ucb"]
     assert all(len(run.rows) == 30 for found in played.results for runs in found.values() for run in runs.values())
+
+
+def test_ctrl_c_keeps_what_was_played_and_leaves_no_process(tmp_path):
+    write(tmp_path)
+    words = [
+        "bench",
+        "toy.yaml",
+        "--table",
+        "toy.csv",
+        "--controllers",
+        "random",
+        "--seeds",
+        "10000",
+        "--processes",
+        "2",
+    ]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "nas", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    results = tmp_path / "runs" / "bench" / "toy" / ledger.FILE
+    while not (results.is_file() and results.stat().st_size):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 75
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert len(lines(results.parent)) >= 1
+    with pytest.raises(ProcessLookupError):
+        os.killpg(running.pid, 0)
