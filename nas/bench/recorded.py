@@ -153,7 +153,7 @@ def join(
     goal = None
     if protocol.goal is not None:
         reached = columns.one(protocol.goal, (*at, "goal"))
-        goal = _equals(np.nanargmax(reached) if higher else np.nanargmin(reached), spec, columns)
+        goal = _with_equals(reached == (np.nanmax(reached) if higher else np.nanmin(reached)), spec, columns)
     seconds = None
     if isinstance(protocol.duration, OfColumn):
         where = (*at, "duration", "column")
@@ -190,14 +190,12 @@ def join(
     )
 
 
-def _equals(row: np.intp, spec: Spec, columns: _Columns) -> NDArray[np.bool_]:
-    """The rows that are one with ``row``."""
+def _with_equals(best: NDArray[np.bool_], spec: Spec, columns: _Columns) -> NDArray[np.bool_]:
+    """These rows, and those that are one with any of them."""
     if spec.equals is None:
-        alone = np.zeros(columns.table.rows, bool)
-        alone[row] = True
-        return alone
+        return best
     group = columns.cells(spec.equals, ("equals",))
-    return np.asarray(group == group[row])
+    return np.isin(group, group[best])
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Protocol(Part):
 
     reward: OneOf | MeanOf | Column  # what the controller is told of
     final: OneOf | MeanOf | Column  # what its pick, the row with the best reward so far, is judged by
-    goal: MeanOf | Column | None = None  # `reached` counts evaluations up to its best row, or an equal
+    goal: MeanOf | Column | None = None  # `reached` counts evaluations up to a best row of it, or an equal
     evaluations: Annotated[int, Field(ge=1)] | None = None
     seconds: Seconds | dict[str, Seconds] | None = None  # of virtual time; by data set where they differ
     at: list[Annotated[int, Field(ge=1)]] = []  # evaluations after which is looked; none: at the end

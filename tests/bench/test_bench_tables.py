@@ -14,6 +14,8 @@ from bench_problems import SPEC, rows, write, write_npz
 from nas.bench import spec as specs
 from nas.bench import table as tables
 from nas.bench.recorded import QUALITY, Recorded, join, read_space
+from nas.bench.trace import play
+from nas.controllers import make, parse
 from nas.errors import InputError
 from nas.records import Failed, Succeeded
 
@@ -160,3 +162,32 @@ def test_shipped_benchmarks_read_with_their_spaces(name):
     said, document = specs.load(name)
     assert said.name == name
     assert {d.path for d in read_space(said, document).decisions} == set(said.cells)
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+def test_durations_come_from_the_table_or_a_distribution(tmp_path):
+    timed = recorded(write(tmp_path), "timed")
+    assert [timed.duration(0, row, 5, 0) for row in range(4)] == [10.0, 20.0, 30.0, 40.0]
+    text = SPEC.replace("duration: {column: cost}", "duration: {log_normal: {mean: 60, sigma: 1.2}}")
+    drawn = recorded(write(tmp_path, text), "timed")
+    seconds = [drawn.duration(1, 0, trial, 0) for trial in range(20_000)]
+    logs = np.log(seconds)
+    assert abs(logs.mean() - (math.log(60) - 0.72)) < 4 * 1.2 / math.sqrt(20_000)  # E[log] = log(mean) - sigma^2 / 2
+    assert abs(logs.std() - 1.2) < 4 * 1.2 / math.sqrt(2 * 20_000)
+    assert drawn.duration(1, 0, 7, 0) == seconds[7]
+    assert drawn.duration(1, 0, 7, 1) != seconds[7]  # another attempt lasts otherwise
+
+
+def test_a_protocol_with_deaths_evaluates_as_much(tmp_path):
+    text = SPEC.replace(
+        "    at: [5, 30]\n", "    at: [5, 30]\n    workers: 6\n    deaths: {share: 0.3, replaced_after: 2m}\n"
+    )
+    toy = recorded(write(tmp_path, text))
+    trace = play(toy, make(parse("evolution"), toy.space, 1), 1)
+    assert len(trace.rows) == 30
+    assert -1 not in trace.rows
+    again = play(toy, make(parse("evolution"), toy.space, 1), 1)
+    assert (again.rows, again.virtual_seconds) == (trace.rows, trace.virtual_seconds)
+    assert trace.virtual_seconds > 30 * 60 / 6  # what it would have been without deaths
