@@ -20,14 +20,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nas import config as configs
 from nas import documents, seeds, shipped
 from nas.errors import InputError, NasError, Problem
 from nas.space import Count, Draw, Space, draw_prior
 from nas.space.constraints import Costs
-from nas.train.settings import TrainSettings
+from nas.train.settings import Kind, TrainSettings
 
 if TYPE_CHECKING:
     from nas.train.network import Table
@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 SAMPLES = 200
 EXACT_SAMPLES = 50  # networks that --exact builds
 QUANTILES = (0.05, 0.5, 0.95)
+SIZES = (
+    "classes",
+    "targets",
+    "outputs",
+    "channels",
+    "height",
+    "width",
+    "features",
+    "length",
+    "vocabulary",
+)  # of a task
 _NAMES_A_SPACE = re.compile(r"^space:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 
 
@@ -139,6 +150,11 @@ def _pair(text: str) -> tuple[str, Any]:
     read = documents.parse(value, f"--task {text}").data
     if isinstance(read, bool | dict | list) or read is None:
         raise InputError(Problem("a value of the task is a number or a word", f"--task {text}"))
+    kinds = get_args(Kind)
+    if name == "kind" and read not in kinds:
+        raise InputError(Problem(f"there is no such kind of task{documents.hint(str(read), kinds)}", f"--task {text}"))
+    if name in SIZES and not (isinstance(read, int) and read > 0):
+        raise InputError(Problem(f"{name} is a whole number from 1", f"--task {text}"))
     return name, read
 
 
@@ -317,13 +333,16 @@ def picture(name: str, config: str | None, task: Sequence[str], plugins: Sequenc
         InputError: as ``open_space`` and ``candidates``; or the space has no architecture.
     """
     from nas.report import drawing
+    from nas.report.space import size
     from nas.report.text import count, hyperparameters
 
     opened = open_space(name, config, task, plugins, costs=True)
     (draw,) = candidates(opened, 1, seed)
     if draw.candidate.architecture is None:
         raise InputError(f"{opened.file} has no architecture to draw")
-    costs = ", ".join(f"{count(value)} {name}" for name, value in draw.costs.items())
+    costs = ", ".join(
+        f"{name} {size(value) if name == 'memory' else count(value)}" for name, value in draw.costs.items()
+    )
     said = [costs, hyperparameters(draw.candidate.hyperparameters), draw.invalid]
     shapes: list[str] = []
     if draw.costs:

@@ -222,11 +222,11 @@ def _stack(parts: Sequence[Part], step: float = _STEP) -> Part:
     return Part(width, height, draw, beside=max(beside, 0.0))
 
 
-def _frame(title: str, inner: Part, *, shape: str = "", skip: bool = False) -> Part:
-    """A frame around a part; with ``skip`` a line leads around it, and is added to what it gives."""
-    side = 24.0 if skip else 0.0
+def _frame(title: str, inner: Part, *, shape: str = "", around: str = "") -> Part:
+    """A frame around a part; ``around`` is the sign under which a line that leads around it meets what it gives."""
+    side = 24.0 if around else 0.0
     width = max(inner.width + 2 * (_PAD + side), _text_width(title, 11) + 2 * _PAD)
-    head, foot = 30.0, 32.0 if skip else 12.0
+    head, foot = 30.0, 32.0 if around else 12.0
     height = head + inner.height + foot
 
     def draw(x: float, y: float) -> Lines:
@@ -234,12 +234,14 @@ def _frame(title: str, inner: Part, *, shape: str = "", skip: bool = False) -> P
         yield _rect(x, y, width, height, "#f8fafc", "#cbd5e1", 10)
         yield _text(x + 11, y + 16.5, title, 11, _QUIET, 600)
         yield _path([(middle, y), (middle, y + head)])
-        if skip:
+        if around:
             right = x + width - 14
             yield _path([(middle, y + 22), (right, y + 22), (right, end + 18), (middle + 9, end + 18)])
             yield _path([(middle, end), (middle, end + 9.5)])
             yield _path([(middle, end + 26), (middle, y + height)], tip=False)
-            yield from _sum(middle, end + 18)
+            yield from _sum(middle, end + 18, around)
+            if around == "c":
+                yield _text(middle + 14, end + 13, "concat", 10, _QUIET)
         else:
             yield _path([(middle, end), (middle, y + height)], tip=False)
         yield from inner.draw(middle - inner.width / 2, y + head)
@@ -336,17 +338,22 @@ def _layer(name: str, settings: Any, shape: str = "") -> Part:
     if name == "graph" and isinstance(settings, Mapping) and isinstance(settings.get("nodes"), list):
         return _frame(_said("graph", settings, ("nodes", "inputs")), _graph(settings), shape=shape)
     if _holds_layers(settings):
-        return _frame(name, _inside(settings), shape=shape, skip="residual" in name)
+        return _frame(name, _inside(settings), shape=shape, around=_around(name))
     if isinstance(settings, Mapping):
         held = [key for key, value in settings.items() if _holds_layers(value)]
         if held:
             title = _said(name, settings, held)
             inner = [_inside(settings[key]) for key in held]
-            return _frame(title, _stack(inner), shape=shape, skip="residual" in name)
+            return _frame(title, _stack(inner), shape=shape, around=_around(name))
         text = ", ".join(filter(None, map(_setting, settings, settings.values())))
     else:
         text = _word(settings)
     return _box(name, text, shape=shape, follows=name in _FOLLOWERS or name.endswith("_norm"))
+
+
+def _around(name: str) -> str:
+    """What is done with what leads around a layer's own layers: added, concatenated, or "" where nothing does."""
+    return "+" if "residual" in name else "c" if name == "skip" else ""
 
 
 def _inside(entries: Sequence[Entry]) -> Part:
@@ -372,6 +379,8 @@ def _word(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "none"
     if isinstance(value, list):
         return "[" + ", ".join(map(_word, value)) + "]"
     if isinstance(value, Mapping):

@@ -108,6 +108,9 @@ def test_the_task_is_found_given_or_asked_for(folder):
     [
         (["count", "tiny.yaml", "--task", "classes"], "--task classes: write --task name=value"),
         (["count", "tiny.yaml", "--task", "classes=[1]"], "a number or a word"),
+        (["check", "tiny.yaml", *IMAGES, "height=-8"], "--task height=-8: height is a whole number from 1"),
+        (["check", "tiny.yaml", *IMAGES, "classes=ten"], "--task classes=ten: classes is a whole number from 1"),
+        (["check", "tiny.yaml", *IMAGES, "kind=regresion"], "no such kind of task; did you mean 'regression'?"),
         (["count", "tiny.yaml", "classes=10"], "follow --task"),
         (["count", "tiny.yaml", "--config", "digits", "--task", "classes=2"], "not both"),
         (["check", "tiny.yaml", "--task", "classes=10"], "--task must say it"),
@@ -199,6 +202,7 @@ def test_a_picture_holds_every_layer_inside_its_canvas(folder):
         {"graph": pick},
         {"mixture_of_experts": {"experts": 4, "expert": [{"linear": 3}], "scales": [1, 2.5]}},
         {"residual": []},
+        {"skip": [{"max_pool": 2}, {"attention": {"window": None}}]},
         *[{"linear": {"units": n}} for n in range(60)],
     ]
     text = drawing.svg(
@@ -206,6 +210,7 @@ def test_a_picture_holds_every_layer_inside_its_canvas(folder):
     )
     root = ElementTree.fromstring(text)
     drawn = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert drawn.count("concat") == 2, "of the second graph's output, and of the skip"
     for word in ("flatten", "residual", "norm  batch", "activation  <&>", "3×", "zeros", "linear  3", "linear  59"):
         assert word in drawn, word
     assert "mixture_of_experts, experts 4, scales [1, 2.5]" in drawn
