@@ -13,11 +13,11 @@ import dataclasses
 import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -37,7 +37,7 @@ from nas.reward import RewardSettings
 from nas.space.words import is_number
 from nas.train import metrics, sources
 from nas.train.plugin_files import Plugin, PluginFile
-from nas.train.settings import FILES, Kind, TaskSettings, TrainSettings
+from nas.train.settings import FILES, Kind, Located, TaskSettings, TrainSettings
 
 if TYPE_CHECKING:
     from nas.train.plugins import Parts
@@ -71,16 +71,16 @@ def _run_name(value: Any) -> Any:
     return value
 
 
-def _absolute(folder: str) -> str:
-    return str(Path(folder).expanduser().absolute())  # workers, and a later resume, may stand elsewhere
-
-
 def _controller(value: Any) -> Settings:
     return value if isinstance(value, BaseModel) else controllers.parse(value)  # type: ignore[return-value]
 
 
 def _controller_plain(settings: Settings) -> dict[str, Any]:
     return {settings.kind: settings.model_dump(mode="json")}
+
+
+def _placed(problem: Problem, document: Document | None, path: documents.KeyPath) -> Problem:
+    return problem if problem.line or document is None else document.problem(path, str(problem))
 
 
 Milliseconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -99,6 +99,16 @@ class RunConfig(BaseModel):
     budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings(trials=DEFAULT_TRIALS))
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
 
+    _document: Document | None = PrivateAttr(default=None)  # what it was read from, with the places of its values
+
+    @contextmanager
+    def blaming(self, *path: str | int) -> Iterator[None]:
+        """Whatever is refused within is put down to the value at ``path``, if it has no place in a file of its own."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(*(_placed(problem, self._document, path) for problem in error.problems)) from None
+
     def plain(self) -> dict[str, Any]:
         """JSON-like, defaults filled in: what the journal records, and what ``from_plain`` reads again."""
         return self.model_dump(mode="json")
@@ -115,20 +125,18 @@ class Config(RunConfig):
     """A run of the shipped trainer, as a config file says it. Only ``space`` and ``task`` have no default."""
 
     task: TaskSettings
-    data: Annotated[str, AfterValidator(_absolute)] | None = (
-        None  # the folder that holds data sets; None: NAS_DATA, ...
-    )
+    data: Located | None = None  # the folder that holds data sets; None: NAS_DATA, ...
     train: TrainSettings = Field(default_factory=TrainSettings)
     latency_table: dict[str, Milliseconds] | None = (
         None  # layer: milliseconds, or a file of these; see train/pricing.py
     )
     plugins: tuple[PluginFile, ...] = ()  # from the command line alone, never from a file
 
-    _beside: Path | None = PrivateAttr(default=None)  # the folder of the file it was read from
-
     def space_document(self) -> Document:
         """The search space, read. Raises InputError."""
-        return documents.read(shipped.find("search_spaces", self.space, self._beside))
+        with self.blaming("space"):
+            beside = Path(self._document.file).parent if self._document else None
+            return documents.read(shipped.find("search_spaces", self.space, beside))
 
 
 def from_plain(recorded: Mapping[str, Any]) -> Config | CallableConfig:
@@ -194,9 +202,13 @@ def load(name: str | Path, overrides: Sequence[Override] = (), plugins: Sequence
     if data.get("name") is None:
         data["name"] = name_from(file.stem)
     _find_files(data.get("task"), file.parent)
-    if isinstance(data.get("latency_table"), str):
-        data["latency_table"] = _latency_table(data["latency_table"], file.parent)
     document = _Overlaid(read.file, data, read.marks, flags)
+    if isinstance(data.get("latency_table"), str):
+        try:
+            data["latency_table"] = _latency_table(data["latency_table"], file.parent)
+        except InputError as error:
+            problems += [_placed(problem, document, ("latency_table",)) for problem in error.problems]
+            data["latency_table"] = None
     try:
         if isinstance(data.get("space"), str) and data["space"]:
             shipped.find("search_spaces", data["space"], file.parent)
@@ -207,7 +219,7 @@ def load(name: str | Path, overrides: Sequence[Override] = (), plugins: Sequence
     except InputError as error:
         in_order = sorted(error.problems, key=lambda problem: (problem.line, problem.column))  # flags first
         raise InputError(*dict.fromkeys(in_order)) from None
-    config._beside = file.parent
+    config._document = document
     return config
 
 
@@ -252,7 +264,7 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
         own = parts(plugins)
         config = _with_kind(config, own)
     except InputError as error:
-        problems.extend(error.problems)
+        problems.extend(_placed(problem, document, ("task",)) for problem in error.problems)
     else:
         assert config.task.kind is not None
         problems.extend(_wrong_loss(document, config, own))

@@ -18,18 +18,20 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
-from nas.errors import InputError, Problem
+from nas.errors import MOST_PROBLEMS, InputError, Problem, too_many
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     M = TypeVar("M", bound=BaseModel)
 
-MOST_BYTES = 1 << 20
-MOST_NODES = 100_000  # after aliases are expanded
+MOST_BYTES = 1 << 18  # so that no file takes a second, whatever is in it
+MOST_NODES = 8_000  # after aliases are expanded; shipped spaces have some hundreds
 MOST_DEPTH = 64
+MOST_COMPARED = 300  # words, of which the nearest is found in some ms
 
 KeyPath = tuple[str | int, ...]
 
@@ -106,7 +108,9 @@ def dotted(path: KeyPath) -> str:
 
 
 def nearest(word: object, allowed: Collection[str]) -> str:
-    """The allowed word that ``word`` was probably meant to be, or ""."""
+    """The allowed word that ``word`` was probably meant to be, or "". Among very many it is not looked for."""
+    if len(allowed) > MOST_COMPARED:
+        return ""
     found = difflib.get_close_matches(str(word).lower(), {w.lower(): w for w in allowed}, n=1, cutoff=0.6)
     return next((w for w in allowed if found and w.lower() == found[0]), "")
 
@@ -130,24 +134,29 @@ def read(path: Path) -> Document:
     """
     file = str(path).replace("\0", "\\0")
     try:
+        mode = path.stat().st_mode
+        if not S_ISREG(mode):  # a pipe may never begin
+            what = "a folder" if S_ISDIR(mode) else "no ordinary file"
+            raise InputError(Problem(f"is {what}; give a YAML file", file))
         with path.open("rb") as stream:
             raw = stream.read(MOST_BYTES + 1)
-    except IsADirectoryError:
-        raise InputError(Problem("is a folder; give a YAML file", file)) from None
     except FileNotFoundError:
         raise InputError(Problem("no such file", file)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise InputError(Problem(f"cannot be read: {getattr(error, 'strerror', None) or error}", file)) from None
     if len(raw) > MOST_BYTES:
-        raise InputError(Problem(f"is larger than {MOST_BYTES:,} bytes", file))
+        raise InputError(Problem(f"is larger than {MOST_BYTES:,} bytes", file, *_end_of(raw[:MOST_BYTES])))
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
         message = f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise InputError(Problem(message, file, line, column)) from None
+        raise InputError(Problem(message, file, *_end_of(raw[: error.start]))) from None
     return parse(text, file)
+
+
+def _end_of(before: bytes) -> tuple[int, int]:
+    """Line and column of the byte that follows."""
+    return before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
 
 
 def parse(text: str, file: str) -> Document:
@@ -385,6 +394,9 @@ class _Builder:
 
     def wrong(self, event: Any, message: str) -> None:
         self.problems.append(Problem(message, self.file, *_at(event)))
+        if len(self.problems) == MOST_PROBLEMS:
+            self.problems.append(too_many(self.problems[-1]))
+            raise _UnreadableError
 
     def stop(self, event: Any, message: str) -> NoReturn:
         self.wrong(event, message)
@@ -457,8 +469,10 @@ def validate(model: type[M], document: Document, *, at: KeyPath = ()) -> M:
         # As JSON: strict there still takes a list for a tuple and a string for a path or an enumeration.
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        found = [_problem(model, document, at, data, one) for one in error.errors(include_url=False)]
-    raise InputError(*dict.fromkeys(found))
+        errors = error.errors(include_url=False)
+        found = [_problem(model, document, at, data, one) for one in errors[:MOST_PROBLEMS]]
+    more = [too_many(found[-1])] if len(errors) > MOST_PROBLEMS else []
+    raise InputError(*dict.fromkeys(found), *more)
 
 
 def _problem(model: type[Any], document: Document, at: KeyPath, data: Any, error: Any) -> Problem:

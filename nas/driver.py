@@ -122,7 +122,8 @@ def run_again(plan: Plan, folder: Path, number: int) -> Outcome:
 def machine(plan: Plan) -> Search:
     """The search machine of a plan, in the state of a run that has not begun."""
     config = plan.config
-    controller = controllers.make(config.controller, plan.space, config.seed, trials=config.budget.trials)
+    with config.blaming("controller"):
+        controller = controllers.make(config.controller, plan.space, config.seed, trials=config.budget.trials)
     try:
         assignments = plan.space.count().exact
     except InputError:

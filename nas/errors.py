@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MOST_PROBLEMS = 100  # that are told of one file; the others when these are mended
 _LONG_WORD = re.compile(r"(\S{80})\S{200,}(\S{20})")
 
 
@@ -41,6 +42,12 @@ class Problem:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
         return f"{place}: {self.message}" if place else self.message
+
+
+def too_many(last: Problem) -> Problem:
+    """What stands after the last problem that is told."""
+    message = f"more than {MOST_PROBLEMS} problems; the others when these are mended"
+    return Problem(message, last.file, last.line, last.column)
 
 
 class InputError(NasError):

@@ -48,11 +48,14 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
     from nas.train.plugins import load
 
     parts = load(tuple(plugins))
-    task = describe(config.task, config.data, parts.datasets)
+    with config.blaming("task"):
+        task = describe(config.task, config.data, parts.datasets)
     pricing = _pricing(config, task, parts.layers)
     space = Space.read(config.space_document(), task, layers=parts.layers, costs=Costs(pricing, pricing.names))
-    _require_latencies(space, pricing)
-    require_some(space)
+    with config.blaming("latency_table"):
+        _require_latencies(space, pricing)
+    with config.blaming("space"):
+        require_some(space)
     return _plan(config, space, tuple(plugins))
 
 
@@ -114,7 +117,8 @@ def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
     from nas.train.plugins import load
     from nas.train.trainer import Trainer
 
-    prepare(config.task, config.data, load(plugins).datasets)
+    with config.blaming("task"):
+        prepare(config.task, config.data, load(plugins).datasets)
     objective = Trainer(config.train, config.task, config.seed, config.data, plugins=plugins)
     return Plan(
         config=config,

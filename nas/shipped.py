@@ -7,6 +7,7 @@ README says works from an installed wheel too.
 
 from __future__ import annotations
 
+import os.path
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -25,18 +26,20 @@ def find(kind: Kind, name: str, beside: Path | None = None) -> Path:
     Raises:
         InputError: there is none; the message lists what is shipped, and the nearest name.
     """
-    for folder in filter(None, (beside, Path())):
-        path = folder / Path(name).expanduser()
+    wanted = _expanded(name)
+    places = [folder / wanted for folder in (beside, Path()) if folder is not None]
+    for path in places:
         if _is_there(path):
             return path
-    wanted = Path(name)
     shipped = names(kind)
     in_folder = wanted.parts[:-1] in ((), Path(kind).parts)  # a bare name, or configs/<name>.yaml
     stem = wanted.stem if wanted.suffix in (".yaml", ".yml") else wanted.name
     if in_folder and stem in shipped:
         return shipped[stem]
-    if any((folder / wanted.expanduser()).is_dir() for folder in filter(None, (beside, Path()))):
-        raise InputError(f"{name}: is a folder; give a {_WORD[kind]} file, or one of the shipped: {', '.join(shipped)}")
+    exists = os.path.exists  # unlike Path's, it answers for impossible names too
+    for path in filter(exists, places):
+        what = "a folder" if path.is_dir() else "no ordinary file"
+        raise InputError(f"{name}: is {what}; give a {_WORD[kind]} file, or one of the shipped: {', '.join(shipped)}")
     near = get_close_matches(stem, shipped, 1)
     raise InputError(
         f"{name!r} is no file here, and no {_WORD[kind]} of that name is shipped"
@@ -47,7 +50,14 @@ def find(kind: Kind, name: str, beside: Path | None = None) -> Path:
 def data(name: str) -> Path | None:
     """A data file that is shipped for examples (its source is in SOURCE.md beside it), by its bare name."""
     path = _PACKAGE / "train" / "datasets" / name
-    return path if Path(name).name == name and path.is_file() else None
+    return path if Path(name).name == name and _is_there(path) else None
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~nobody, who has no home here
+        return Path(name)
 
 
 def _is_there(path: Path) -> bool:

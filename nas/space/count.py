@@ -111,12 +111,17 @@ class _Counter:
     # All of these take the states before, and answer the states after; `live` are the defines mentioned later on.
 
     def sequence(self, parts: Sequence[Node | Define], states: States, live: Defines) -> States:
-        lives = [live]
-        for part in reversed(parts):
-            lives.append(lives[-1] | self.mentions(part))
-        for part, after in zip(parts, lives[-2::-1], strict=True):
-            states = _forgetting(self.through(part, states, after), after)
+        for part, later in zip(parts, self.after_each(parts, live), strict=True):
+            states = _forgetting(self.through(part, states, later), later)
         return states
+
+    def after_each(self, parts: Sequence[Node | Define], live: Defines) -> list[Defines]:
+        """For each part the defines that are mentioned after it: by the parts that follow, or later on."""
+        found: list[Defines] = []
+        for part in reversed(parts):
+            found.append(live)
+            live |= self.mentions(part)
+        return found[::-1]
 
     def through(self, part: Node | Define, states: States, live: Defines) -> States:
         if part in self.settled:
@@ -140,8 +145,7 @@ class _Counter:
             case Choice(options=options):
                 return _merged(self.through(option, states, live) for option in options)
             case Members(members=members):
-                for i, member in enumerate(members):
-                    later = live.union(*map(self.mentions, members[i + 1 :]))
+                for member, later in zip(members, self.after_each(members, live), strict=True):
                     states = _merged([states, self.through(member, states, later)])
                 return states
             case Subset(decision=decision, members=members) if all(isinstance(m, Constant) for m in members):
@@ -168,17 +172,16 @@ class _Counter:
 
     def repeat(self, node: Repeat, states: States, live: Defines) -> States:
         """Repetitions left are part of the state, so that all numbers of them go through a body together."""
-        after = [live]
-        for body in reversed(node.bodies):
-            after.append(after[-1] | self.mentions(body))
         running: States = {}
         ended: list[States] = []
-        for (state, times), count in self.outcomes(node.times, states, after[-1]).items():
+        within = live.union(*map(self.mentions, node.bodies))
+        for (state, times), count in self.outcomes(node.times, states, within).items():
             if is_times(times) and times > 0:
                 _add(running, (state[0], state[1] | {(node, int(times))}), count)
             else:  # none, or a number that makes the candidate invalid
                 ended.append({state: count})
-        for done, (body, later) in enumerate(zip(node.bodies, after[-2::-1], strict=True), start=1):
+        bodies = zip(node.bodies, self.after_each(node.bodies, live), strict=True)
+        for done, (body, later) in enumerate(bodies, start=1):
             ending: States = {}
             going: States = {}
             for (drawn, known), count in self.through(body, running, later).items():

@@ -20,6 +20,7 @@ from pydantic import (
 
 from nas.documents import Seconds, hint
 
+LARGEST_SIZE = 2**31 - 1  # of anything that is counted: products of a few of them are still finite floats
 REFERENCE_BATCH = 256  # the batch for which a learning rate is meant, where it is scaled (Goyal et al. 2017)
 
 
@@ -28,7 +29,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, strict=True)]
+Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LARGEST_SIZE, strict=True)]
 LearningRate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]

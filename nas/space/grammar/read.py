@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from nas.documents import Document, hint
-from nas.errors import InputError, Problem
+from nas.errors import MOST_PROBLEMS, InputError, Problem, too_many
 from nas.space.constraints import Constraint
 from nas.space.decisions import Index
 from nas.space.expressions import ExpressionError, Impossible, Parsed, as_integer_if_whole, parse
@@ -44,7 +44,7 @@ from nas.space.tree import (
 from nas.space.tree_graph import Graph, Removed
 from nas.space.words import FORMS, RESERVED, forms_in, is_layer_list, is_number, mistaken_form
 
-MOST_NODES = 50_000  # of the unfolded tree
+MOST_NODES = 10_000  # of the unfolded tree; shipped spaces have some hundreds
 MOST_LEVELS = 100  # of nesting, defines and `new` included
 MOST_TIMES = 1_000
 
@@ -105,6 +105,9 @@ class Reader:
     def wrong(self, spot: Spot, message: str, *, key: bool = False) -> Any:
         """Record a problem, and answer None, so that a reader can end with it."""
         self.problems[self.document.problem(spot.at, message, key=key)] = None
+        if len(self.problems) == MOST_PROBLEMS:
+            *_, last = self.problems
+            raise InputError(*self.problems, too_many(last))
 
     def stop(self, spot: Spot, message: str) -> NoReturn:
         self.wrong(spot, message)
@@ -627,6 +630,8 @@ class Reader:
             here = Spot(inner.at, path, spot.scope, spot.prefix, f"{spot.suffix}[{i}]")
             with self.defining(given, here, f"{path}.define") as scope:
                 bodies.append(self.entry(given["of"], here.key("of").within(scope)))
+            if self.problems:
+                break  # what is wrong in a body is wrong in all, and the space is refused
         return Repeat(inner.path, times, tuple(bodies[:most]))
 
     def most_times(self, raw: Any, times: Node, spot: Spot) -> int:

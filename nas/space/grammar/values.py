@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -212,8 +213,8 @@ def canonical(value: Any, position: Position = "value") -> str:
 def labels_of(options: Sequence[Any]) -> tuple[str, ...]:
     """The scalar, reference or layer name of each option, else its index; where two are the same, their indices."""
     labels = [_label(option) or str(index) for index, option in enumerate(options)]
-    doubled = {label for label in labels if labels.count(label) > 1}
-    mended = [str(index) if label in doubled else label for index, label in enumerate(labels)]
+    times = Counter(labels)
+    mended = [str(index) if times[label] > 1 else label for index, label in enumerate(labels)]
     return tuple(mended if len(set(mended)) == len(mended) else map(str, range(len(options))))
 
 

@@ -31,6 +31,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from nas.documents import hint
 from nas.errors import InvalidCandidate
+from nas.train.settings import LARGEST_SIZE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +44,7 @@ _T = TypeVar("_T")
 
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]  # a probability
-PositiveReal = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+PositiveReal = Annotated[float, Field(gt=0.0, le=LARGEST_SIZE, allow_inf_nan=False)]
 
 
 class Layer(BaseModel):

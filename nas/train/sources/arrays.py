@@ -25,7 +25,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ import numpy.typing as npt
 
 from nas.errors import InputError
 from nas.train.settings import ArraysTask, Kind
-from nas.train.sources import Arrays, Part, Splitting, splits
+from nas.train.sources import Arrays, Part, Splitting, files, splits
 
 Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]  # x and y
@@ -104,11 +103,7 @@ def _spread(targets: Array) -> float:
 
 
 def _read(task: ArraysTask) -> Mapping[Part, Pair]:
-    try:
-        stamp = Path(task.npz).stat()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{task.npz}: can not be read: {getattr(error, 'strerror', error)}") from error
-    return _read_once(task.npz, task.kind, stamp.st_mtime_ns, stamp.st_size)
+    return _read_once(task.npz, task.kind, *files.stamp(task.npz))
 
 
 @lru_cache(maxsize=1)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from nas.errors import InputError, Problem
 
 
 def stamp(file: str) -> tuple[int, int]:
-    """When the file was changed (ns), and its size: what is remembered of it holds while they do. InputError."""
+    """When the file was changed (ns), and its size: what is remembered of it holds while they do.
+
+    Raises:
+        InputError: it can not be looked at; or it is a device or a pipe, which may have no end or never begin.
+    """
     try:
         found = Path(file).stat()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise InputError(f"{file}: can not be read: {getattr(error, 'strerror', error)}") from error
+        raise InputError(f"{file}: can not be read: {getattr(error, 'strerror', None) or error}") from error
+    if not S_ISREG(found.st_mode):
+        raise InputError(f"{file}: is {'a folder' if S_ISDIR(found.st_mode) else 'no ordinary file'}")
     return found.st_mtime_ns, found.st_size
 
 
@@ -22,10 +29,11 @@ def text(file: str) -> str:
     Raises:
         InputError: it can not be read, or is no UTF-8, or holds a zero byte.
     """
+    stamp(file)
     try:
         raw = Path(file).read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: can not be read: {getattr(error, 'strerror', error)}") from error
+    except OSError as error:
+        raise InputError(f"{file}: can not be read: {error.strerror}") from error
     try:
         decoded = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
