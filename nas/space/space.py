@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nas.space.batch import Batch, ChooseMany
+    from nas.space.grammar.read import KnownLayer
 
 REDRAWS = 1_000  # of a draw that violates a constraint, before the space counts as exhausted
 
@@ -62,10 +63,10 @@ class Space:
         document: Document | Mapping[str, Any],
         task: Mapping[str, int | float | str] | None = None,
         *,
-        layers: Collection[str] | None = None,
+        layers: Mapping[str, KnownLayer] | None = None,
         costs: Costs | None = None,
     ) -> Space:
-        """Read a space; ``task`` are the values of ``=task.*``, ``layers`` the names to allow as layers (None: any).
+        """Read a space; ``task`` are the values of ``=task.*``, ``layers`` those to allow (None: any).
 
         With ``costs`` a walk also finds out what each candidate costs and whether it can be built at all. Without
         them, constraints over costs are read and not judged.

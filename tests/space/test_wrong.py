@@ -11,9 +11,10 @@ import pytest
 from nas import documents
 from nas.errors import InputError
 from nas.space import Space
+from nas.train.layers import LAYERS
 
 WRONG = Path(__file__).parent / "wrong"
-LAYERS = ("conv", "linear", "norm", "activation", "flatten", "identity")
+KNOWN = {name: LAYERS[name] for name in ("conv", "linear", "norm", "activation", "flatten", "identity")}
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in WRONG.glob("*.yaml")))
@@ -21,7 +22,7 @@ def test_messages_of_a_wrong_file_are_these(file: str, monkeypatch: pytest.Monke
     """Lost without it: line, column, remedy, and that all mistakes of a file are told at once."""
     monkeypatch.chdir(WRONG)
     with pytest.raises(InputError) as raised:
-        Space.read(documents.read(Path(file)), {"classes": 10}, layers=LAYERS)
+        Space.read(documents.read(Path(file)), {"classes": 10}, layers=KNOWN)
     golden = (WRONG / file).with_suffix(".txt")
     if os.environ.get("NAS_WRITE_GOLDEN"):
         golden.write_text(f"{raised.value}\n")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from nas.documents import Document, hint
 from nas.errors import MOST_PROBLEMS, InputError, Problem, too_many
@@ -59,8 +59,17 @@ BESIDE = {  # the keys that a form may have beside it
 }
 
 
+class KnownLayer(Protocol):
+    """All that is to be known of a layer here: what it may be given (an entry's keys, beside its one main value)."""
+
+    def setting_names(self) -> Collection[str]: ...
+
+
 def read_space(
-    document: Document, task: Mapping[str, Any], layers: Collection[str] | None, priced: Collection[str] | None
+    document: Document,
+    task: Mapping[str, Any],
+    layers: Mapping[str, KnownLayer] | None,
+    priced: Collection[str] | None,
 ) -> tuple[str, Node | None, Node, tuple[Constraint, ...]]:
     """The name, the architecture's node (None where there is none), the hyperparameters' node, and the constraints.
 
@@ -84,7 +93,7 @@ class Reader:
         self,
         document: Document,
         task: Mapping[str, Any],
-        layers: Collection[str] | None,
+        layers: Mapping[str, KnownLayer] | None,
         priced: Collection[str] | None,
     ) -> None:
         self.document = document
@@ -282,6 +291,9 @@ class Reader:
             self.wrong(spot, f"'{name}' is a word of the language and cannot be a layer{remedy}", key=True)
         elif self.layers is not None and name not in self.layers:
             self.wrong(spot, f"unknown layer '{name}'{hint(name, self.layers)}", key=True)
+        elif self.layers is not None and isinstance(settings, dict):
+            form = bool(forms_in(settings) or mistaken_form(settings))  # a mistaken one is told as such
+            self.keys(settings, spot, settings if form else self.layers[name].setting_names(), f"the layer '{name}'")
         if self.is_layers(settings, spot.scope):
             return Layer(name, self.entry(settings, spot))
         node = self.value(settings, spot)

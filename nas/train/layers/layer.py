@@ -21,7 +21,7 @@ does: what activations, norms and pools do is under a few percent. A plugin's la
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
@@ -55,6 +55,11 @@ class Layer(BaseModel):
     main: ClassVar[str] = ""  # the setting that a bare value is for; none where it is empty
     keeps_shape: ClassVar[bool] = False  # what comes in goes out in the same shape
     items: ClassVar[bool] = False  # whether it reads whole numbers that name items, as embeddings do
+
+    @classmethod
+    def setting_names(cls) -> Collection[str]:
+        """What an entry of this layer may say."""
+        return cls.model_fields
 
     def build(self, shape: Shape) -> nn.Module:
         """A module for inputs of (batch, *shape), a shape that ``infer`` has let pass."""
