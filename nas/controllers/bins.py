@@ -12,12 +12,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nas.space import Decision, Index, Integer, Real
 
 BINS = 32
 LEAST_SHARE = 1e-6  # of a bin of which anything is left: its logarithm must stay a number in single precision
 
+Numbers = NDArray[Any]
 Shares = Sequence[float]  # of each bin, the part that a view leaves: 0 (nothing) to 1 (all of it)
 
 
@@ -38,7 +43,7 @@ class Bins:
     def bin_of(self, value: int | float) -> int:
         if len(self.edges) == 2:
             return 0
-        at = _position(self.decision, value) if isinstance(self.decision, Real) else value
+        at = position(self.decision, value) if isinstance(self.decision, Real) else value
         return min(max(bisect_right(self.edges, at) - 1, 0), self.size - 1)
 
     def shares(self, view: Decision) -> Shares:
@@ -86,7 +91,7 @@ class Bins:
             case Integer(low=low, high=high):
                 return low, high + 1
             case Real(low=low, high=high) if isinstance(self.decision, Real):
-                return _position(self.decision, low), _position(self.decision, high)
+                return position(self.decision, low), position(self.decision, high)
         return self.edges[0], self.edges[-1]
 
     def draw(self, bin: int, uniform: float) -> int | float:
@@ -107,6 +112,39 @@ class Bins:
         if self.decision.log:  # d position / d value = 1 / (value * ln(high / low))
             return -math.log(width * value * math.log(self.decision.high / self.decision.low))
         return -math.log(width * span)
+
+    # The same for many values at once: whole decisions only, arrays of one length in and out.
+
+    def many_of(self, values: Numbers) -> Numbers:
+        """The bin of each value."""
+        if len(self.edges) == 2:
+            return np.zeros(len(values), np.int64)
+        at = values
+        if isinstance(self.decision, Real):
+            low, high = self.decision.low, self.decision.high
+            at = np.log(values / low) / math.log(high / low) if self.decision.log else (values - low) / (high - low)
+        return np.clip(np.searchsorted(self.edges, at, side="right") - 1, 0, self.size - 1)
+
+    def draw_many(self, bins: Numbers, uniform: Numbers) -> Numbers:
+        """A value inside each bin."""
+        edges = np.asarray(self.edges)
+        at = edges[bins] + uniform * (edges[bins + 1] - edges[bins])
+        if not isinstance(self.decision, Real):
+            return np.asarray(np.floor(at), np.int64)
+        low, high = self.decision.low, self.decision.high
+        values = low * np.exp(at * math.log(high / low)) if self.decision.log else low + at * (high - low)
+        clipped: Numbers = np.clip(values, low, high)
+        return clipped
+
+    def log_densities(self, bins: Numbers, values: Numbers) -> Numbers:
+        """As ``log_density``, of each value given its bin."""
+        widths = np.diff(np.asarray(self.edges, np.float64))[bins]
+        if not isinstance(self.decision, Real):
+            return np.asarray(-np.log(widths))
+        low, high = self.decision.low, self.decision.high
+        if high == low:
+            return np.zeros(len(values))
+        return np.asarray(-np.log(widths * (values * math.log(high / low) if self.decision.log else high - low)))
 
 
 def bins_of(decision: Decision) -> Bins:
@@ -145,10 +183,14 @@ def _integer_prior(edges: tuple[float, ...], log: bool) -> tuple[float, ...]:
     return tuple(mass / sum(masses) for mass in masses)
 
 
-def _position(decision: Real, value: float) -> float:
-    if decision.log:
-        return math.log(value / decision.low) / math.log(decision.high / decision.low)
-    return (value - decision.low) / (decision.high - decision.low)
+def position(decision: Decision, value: float) -> float:
+    """Where a value stands in its decision's domain, from 0 to 1, in the scale that the decision declares."""
+    low, high = (0, decision.size - 1) if isinstance(decision, Index) else (decision.low, decision.high)
+    if high == low:
+        return 0.0
+    if not isinstance(decision, Index) and decision.log:
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)
 
 
 def _value(decision: Real, position: float) -> float:

@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas.controllers.bins import LEAST_SHARE, Bins, Shares, bins_of
+from nas.controllers.bins import LEAST_SHARE, Bins, Numbers, Shares, bins_of
 from nas.space import Decision, Draw, Space, admits
+from nas.space.batch import Batch
 
 Array = NDArray[np.floating[Any]]
 SMOOTHING = 1.5  # standard deviation, in bins
@@ -59,6 +60,15 @@ class Drawn:
     draw: Draw
     drawn: tuple[str, ...]  # the paths that the policy decided; the others were kept
     log_probability: float  # of these, given the kept ones, under the mixture, densities included
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnMany:
+    """Rows of a batch, as ``Drawn`` has one."""
+
+    batch: Batch
+    drawn: Mapping[str, NDArray[np.bool_]]  # path -> of which rows the policy decided it
+    log_probability: NDArray[np.float64]  # [rows]
 
 
 class Policy:
@@ -154,6 +164,49 @@ class Policy:
         draw = self.space.walk(choose)
         return Drawn(draw, tuple(drawn), log_probability)
 
+    def draw_many(
+        self,
+        rng: np.random.Generator,
+        floors: NDArray[np.float64],
+        kept: Sequence[Mapping[str, int | float]] | None = None,
+    ) -> DrawnMany:
+        """As ``draw``, one row for each of ``floors``: decisions alone, not judged. ``kept`` is what each row keeps."""
+        count = len(floors)
+        states = _Cells(count, self.hidden)
+        log_probability = np.zeros(count)
+        drawn: dict[str, NDArray[np.bool_]] = {}
+
+        def choose(decision: Decision, rows: NDArray[np.intp]) -> Numbers:
+            which = self.index[decision.path]
+            bins = self.bins[which]
+            shares = None if decision is bins.decision else bins.shares(decision)
+            chances = self._mixtures(which, states, rows, floors[rows], shares)
+            sums = chances.cumsum(1)
+            at = np.minimum((sums <= rng.random(len(rows))[:, None] * sums[:, -1:]).sum(1), bins.size - 1)
+            uniform = rng.random(len(rows))
+            if shares is None:
+                values = bins.draw_many(at, uniform)
+            else:
+                values = np.array([bins.draw_within(*one, decision) for one in zip(at, uniform, strict=True)])
+            free = np.ones(len(rows), np.bool_)
+            for i, row in enumerate(rows if kept else ()):
+                value = kept[row].get(decision.path) if kept else None
+                if value is not None and admits(decision, value):
+                    values[i], free[i] = value, False
+            if shares is None:
+                at = bins.many_of(values)
+                density = bins.log_densities(at, values)
+            else:
+                at = np.array([bins.bin_among(value, shares) for value in values.tolist()])
+                density = np.array([_log_density(bins, *one, shares) for one in zip(at, values.tolist(), strict=True)])
+            chance = np.maximum(chances[np.arange(len(rows)), at], np.finfo(np.float64).tiny)
+            log_probability[rows] += free * (np.log(chance) + density)
+            drawn.setdefault(decision.path, np.zeros(count, np.bool_))[rows] = free
+            states.previous[rows] = self.offsets[which] + at
+            return values
+
+        return DrawnMany(self.space.walk_many(count, choose), drawn, log_probability)
+
     def log_probability(self, decisions: Mapping[str, int | float], floor: float) -> float:
         """Of drawing all these decisions, densities included, under the mixture (floor 0: under the policy alone)."""
         state = _Cell(self.hidden)
@@ -188,6 +241,30 @@ class Policy:
         chances = prior * np.exp(logits - logits.max())
         mixture: NDArray[np.float64] = (1.0 - floor) / chances.sum() * chances + floor * prior
         return mixture
+
+    def _mixtures(
+        self,
+        which: int,
+        states: _Cells,
+        rows: NDArray[np.intp],
+        floors: NDArray[np.float64],
+        shares: Shares | None,
+    ) -> NDArray[np.float64]:
+        """As ``_mixture``, of these rows: [rows, bins]."""
+        previous = states.previous[rows]
+        gates = self._np_decision[which] + states.hidden[rows] @ self._np_recurrent.T
+        gates += np.where(previous[:, None] >= 0, self._np_value[previous], np.float32(0.0))
+        hidden = states.advance(rows, gates)
+        span = slice(self.offsets[which], self.offsets[which + 1])
+        logits = (hidden @ self._np_head[span].T + self._np_bias[span]).astype(np.float64)
+        prior = self._prior[span]
+        if shares is not None:
+            prior = prior * np.asarray(shares)
+            prior /= prior.sum()
+            logits = np.where(prior > 0, logits, -np.inf)
+        chances = prior * np.exp(logits - logits.max(1, keepdims=True))
+        mixtures: NDArray[np.float64] = ((1.0 - floors) / chances.sum(1))[:, None] * chances + floors[:, None] * prior
+        return mixtures
 
     # Learning --------------------------------------------------------------------------------------------------------
 
@@ -291,6 +368,26 @@ class _Cell:
         open_ = 1.0 / (1.0 + np.exp(-gates))
         self.cell = open_[width : 2 * width] * self.cell + open_[:width] * candidate
         self.hidden = open_[3 * width :] * np.tanh(self.cell)
+
+
+class _Cells:
+    """The LSTM's states while many candidates are drawn at once, each at its own step."""
+
+    __slots__ = ("cell", "hidden", "previous")
+
+    def __init__(self, count: int, width: int) -> None:
+        self.hidden: Array = np.zeros((count, width), np.float32)
+        self.cell: Array = np.zeros((count, width), np.float32)
+        self.previous = np.full(count, -1)
+
+    def advance(self, rows: NDArray[np.intp], gates: Array) -> Array:
+        width = self.hidden.shape[1]
+        open_ = 1.0 / (1.0 + np.exp(-gates))
+        candidate = np.tanh(gates[:, 2 * width : 3 * width])
+        cell = open_[:, width : 2 * width] * self.cell[rows] + open_[:, :width] * candidate
+        hidden = open_[:, 3 * width :] * np.tanh(cell)
+        self.cell[rows], self.hidden[rows] = cell, hidden
+        return hidden
 
 
 def _lstm(inputs: torch.Tensor, part: dict[str, torch.Tensor]) -> torch.Tensor:

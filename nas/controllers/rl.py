@@ -1,9 +1,11 @@
-"""The RL controller: a learned policy proposes, and the rewards of its proposals train it.
+"""The RL controller: a learned policy draws, a reward model says what of it to try, and rewards train both.
 
-A proposal is a fresh draw of the policy, or (``edits`` of them, once there is something to edit) one of the best trials
-with a decision or a few drawn again: the policy decides those, given what is kept, and its recorded log-probability is
-of those alone (as in Evo-NAS, Maziarz et al. 2018). What was proposed before is drawn again, fresh draws with a higher
-exploration floor up to the prior itself, edits with one more decision.
+A draw is fresh, or (``edits`` of them, once there is something to edit) one of the best trials with a decision or a few
+drawn again: the policy decides those, given what is kept, and its recorded log-probability is of those alone (as in
+Evo-NAS, Maziarz et al. 2018). From the ``warmup`` on, proposals are what the reward model finds most promising in a
+pool of such draws (see imagination.py); where it has nothing to say, they are the policy's next draws. What was
+proposed before is drawn again, fresh draws with a higher exploration floor up to the prior itself, edits with one more
+decision.
 
 Constraints are seen as masks: heads are masked and renormalised when a candidate is drawn, and again when its trial is
 learned from (masks follow from the decisions, so they need not be recorded). What was rejected in the end is forgotten.
@@ -12,16 +14,18 @@ Every ``update_every`` trials told, after the first ``warmup``, the policy takes
 
     - mean_window  min(r A, clip(r, 1 - c, 1 + c) A)       clipped policy gradient (Schulman et al. 2017, eq. 7)
     - w_replay * mean_elite  log policy                    priority queue training (Abolafia et al. 2018)
+    - w_dream * mean_dreams  log policy                    the same of the imagined elite, by what is expected of each
     + w_entropy * relu(floor - entropy / prior entropy)    keeps the policy from closing up
 
 r is the ratio of a trial's probability now to the one recorded when it was drawn, both under the mixture with the prior
-that draws proposals: rewards may come late and out of order, and a stale trial's pull is clipped. A is the trial's rank
-among all told (failures last, ties shared), less a moving average of ranks, so the scale of rewards does not matter.
+that draws proposals: rewards may come late and out of order, and a stale trial's pull is clipped. (That a proposal was
+then chosen from a pool is not in its probability: the gradient is of the policy's draws, not of the choice.) A is the
+trial's rank among all told (failures last, ties shared), less a moving average of ranks, so the scale of rewards does
+not matter.
 The elite are the best distinct candidates so far; replay counts each by how far its rank is above the middle, so a
 constant reward teaches nothing.
 
 Learning is a function of the sequence of tells: counts decide when, one torch thread and derived seeds decide the bits.
-Left out for now: a learned reward model whose imagined rewards would train the policy between real ones.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -37,6 +41,7 @@ import numpy as np
 import orjson
 import torch
 
+from nas.controllers.imagination import Imagination, Sketch, due
 from nas.controllers.policy import Drawn, Masks, Policy
 from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, nothing_new, redraw_seed, to_proposal
 from nas.controllers.settings import RLSettings
@@ -54,7 +59,7 @@ EDIT_FLOOR = 0.6  # exploration floor of an edit: what is drawn again should mos
 PRIOR_DRAWS = 64  # to learn how many decisions a candidate has, on average
 BASELINE_DECAY = 0.9  # per update
 ADAM = (0.9, 0.999, 1e-8)
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,8 @@ class RLController:
         self._seed = seed
         with one_thread():
             self._policy = Policy(space, settings.hidden, derive(seed, "policy"))
-        draws = [space.prior(Random(derive(seed, "length", i))) for i in range(PRIOR_DRAWS)]
+        unpriced = replace(space, costs=None)
+        draws = [unpriced.prior(Random(derive(seed, "length", i))) for i in range(PRIOR_DRAWS)]
         length = max(1.0, sum(len(draw.decisions) for draw in draws) / PRIOR_DRAWS)
         self._floor = min(FLOOR_AT_MOST, settings.floor / length)
         self._known: set[str] = set()
@@ -92,11 +98,23 @@ class RLController:
         self._updates = 0
         self._steps = 0  # Adam's
         self._moments = torch.zeros(2, len(self._policy.theta))
+        self._imagination = Imagination(space, seed, draws, settings.pool)
 
     # The protocol ----------------------------------------------------------------------------------------------------
 
     def ask(self, number: int) -> Proposal | Exhausted:
         rejections = Rejections(self._space)
+        for imagined in self._imagination.queue:
+            draw = self._space.replay(imagined.decisions)
+            if not rejections.takes(draw) and not draw.invalid and draw.candidate.hash not in self._known:
+                return to_proposal(
+                    number,
+                    draw,
+                    log_probability=imagined.log_probability,
+                    policy=imagined.policy,
+                    notes=imagined.notes,
+                    rejected=len(rejections),
+                )
         repeat: Draw | None = None
         repeats = 0
         for redraw in range(REDRAWS + 1):
@@ -144,8 +162,32 @@ class RLController:
         drawn = self._policy.draw(rng, EDIT_FLOOR, kept)
         return drawn, {"floor": EDIT_FLOOR, "parent": parent.number, "drawn": list(drawn.drawn)}
 
+    def _sketches(self, rng: np.random.Generator, count: int) -> list[Sketch]:
+        """Many draws at once, fresh ones and edits, for the reward model to choose from."""
+        shares = (rng.random(count) < self._settings.edits) & bool(self._elite)
+        parents = [self._elite[int(rng.integers(min(PARENTS, len(self._elite))))] if edit else None for edit in shares]
+        kept = [self._kept(parent, rng) if parent else {} for parent in parents]
+        floors = np.where(shares, EDIT_FLOOR, self._floor)
+        many = self._policy.draw_many(rng, floors, kept)
+        found: list[Sketch] = []
+        for row, parent in enumerate(parents):
+            notes: dict[str, Any] = {"floor": float(floors[row])}
+            decisions = many.batch.row(row)
+            if parent:
+                drawn = [path for path in decisions if many.drawn[path][row]]
+                notes |= {"parent": parent.number, "drawn": drawn}
+            found.append(Sketch(decisions, float(many.log_probability[row]), notes))
+        return found
+
+    def _kept(self, parent: Told, rng: np.random.Generator) -> dict[str, int | float]:
+        paths = list(parent.decisions)
+        count = min(int(rng.geometric(1.0 - ANOTHER_EDIT)), len(paths))
+        again = {paths[at] for at in rng.choice(len(paths), count, replace=False)}
+        return {path: value for path, value in parent.decisions.items() if path not in again}
+
     def began(self, proposal: Proposal) -> None:
         self._known.add(proposal.hash)
+        self._imagination.began(proposal)
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
         policy, decisions = self._policy, dict(proposal.decisions)
@@ -165,10 +207,15 @@ class RLController:
             masks=policy.masks(decisions),
         )
         self._remember(told)
+        self._imagination.told(proposal, told.value)
         past_warmup = self._count - self._settings.warmup
-        if past_warmup >= 0 and past_warmup % self._settings.update_every == 0 and self._space.decisions:
-            with one_thread():
+        if past_warmup < 0 or not self._space.decisions:
+            return
+        with one_thread():
+            if past_warmup % self._settings.update_every == 0 and self._settings.steps:
                 self._update()
+            if self._settings.pool and due(self._count):
+                self._imagination.think(self._sketches, self._count, self._updates)
 
     def _remember(self, told: Told) -> None:
         self._count += 1
@@ -200,6 +247,7 @@ class RLController:
         settings, policy = self._settings, self._policy
         window = [told for told in self._window if told.log_mixture is not None]
         trials = [*window, *self._elite]
+        dreams = self._imagination.dreams
         ranks = np.array([self._rank(told) for told in trials], np.float32)
         in_window = torch.arange(len(trials)) < len(window)
         if window:
@@ -210,9 +258,16 @@ class RLController:
         rank = torch.from_numpy(ranks)
         advantage = torch.where(in_window, rank - self._baseline, 0.0) / max(1, len(window))
         replay = torch.where(in_window, 0.0, rank.clamp(min=0.0)) / max(1, len(self._elite))
-        before = torch.tensor([told.log_mixture or 0.0 for told in trials])
-        floor = torch.tensor([told.floor for told in trials])
+        advantage = torch.cat([advantage, torch.zeros(len(dreams))])
+        worth = torch.tensor([much for _, much in dreams])
+        replay = torch.cat([replay, settings.dream_weight * worth / max(1, len(dreams))])
+        before = torch.tensor([told.log_mixture or 0.0 for told in trials] + [0.0] * len(dreams))
+        floor = torch.tensor([told.floor for told in trials] + [1.0] * len(dreams))
         replayed = [(told.steps, [True] * len(told.steps), told.masks) for told in self._elite]
+        replayed += [
+            (policy.encoded(one.decisions), [True] * len(one.decisions), policy.masks(one.decisions))
+            for one, _ in dreams
+        ]
         batch = policy.sequences([*((told.steps, told.drawn, told.masks) for told in window), *replayed])
         for _ in range(settings.steps):
             theta = policy.theta.requires_grad_()
@@ -255,6 +310,7 @@ class RLController:
             "baseline": self._baseline,
             "updates": self._updates,
             "steps": self._steps,
+            "imagination": self._imagination.save(),
         }
         arrays = [self._policy.theta.detach(), *self._moments]
         return orjson.dumps(header) + b"\n" + b"".join(array.numpy().astype("<f4").tobytes() for array in arrays)
@@ -269,6 +325,7 @@ class RLController:
         self._window = deque((Told(**told) for told in data["window"]), self._settings.window)
         self._elite = [Told(**told) for told in data["elite"]]
         self._baseline, self._updates, self._steps = data["baseline"], data["updates"], data["steps"]
+        self._imagination.load(data["imagination"])
         arrays = torch.from_numpy(np.frombuffer(body, "<f4").astype(np.float32).reshape(3, -1))
         self._policy.theta, self._moments = arrays[0].clone(), arrays[1:].clone()
         self._policy.refresh()

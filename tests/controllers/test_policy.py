@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from search_problems import EVERY_KIND, FLAT, read
+from search_problems import CONSTRAINED, EVERY_KIND, FLAT, read
 
 from nas.controllers.bins import BINS, bins_of
 from nas.controllers.policy import Policy, Scores
@@ -218,3 +218,49 @@ def test_neighbours_of_an_ordered_decision_learn_together() -> None:
     near, far = (policy.log_probability({path: x}, 0.0) for x in (0.54, 0.9))
     assert near > 0.1
     assert far < 0.0
+
+
+# Many at once --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", [EVERY_KIND, FLAT, CONSTRAINED], ids=["conditional", "flat", "constrained"])
+def test_many_draws_have_the_log_probability_that_each_has_alone(document: Any) -> None:
+    """A pool is drawn in columns and proposals are learned from one by one: both must mean the same policy."""
+    policy = shaken(document)
+    floors = np.linspace(0.0, 0.9, 40)
+    many = policy.draw_many(np.random.default_rng(1), floors)
+    for row, floor in enumerate(floors):
+        decisions = many.batch.row(row)
+        assert list(decisions) == list(policy.space.replay(decisions).decisions)
+        assert many.log_probability[row] == pytest.approx(policy.log_probability(decisions, floor), abs=1e-4)
+        assert all(many.drawn[path][row] for path in decisions)
+
+
+def test_many_draws_keep_what_they_are_told_to_keep() -> None:
+    policy = shaken(EVERY_KIND)
+    parents = [dict(policy.space.prior(Random(seed)).decisions) for seed in range(30)]
+    rng = np.random.default_rng(2)
+    kept = [{path: value for path, value in parent.items() if rng.random() < 0.7} for parent in parents]
+    many = policy.draw_many(rng, np.full(30, 0.5), kept)
+    held = 0
+    for row, keeping in enumerate(kept):
+        decisions = many.batch.row(row)
+        for path, value in decisions.items():
+            assert many.drawn[path][row] == (path not in keeping)
+            if path in keeping:
+                assert value == keeping[path]
+                held += 1
+    assert held > 30
+
+
+def test_many_draws_are_distributed_as_single_ones() -> None:
+    policy = shaken(FLAT)
+    many = policy.draw_many(np.random.default_rng(3), np.full(4000, 0.3)).batch
+    rng = Random(4)
+    single = [policy.draw(rng, 0.3).draw.decisions for _ in range(4000)]
+    for path, column in many.columns.items():
+        bins = policy.bins[policy.index[path]]
+        one = np.bincount([bins.bin_of(draw[path]) for draw in single], minlength=bins.size)
+        other = np.bincount(bins.many_of(column.values), minlength=bins.size)
+        spread = ((one - other) ** 2 / np.maximum(one + other, 1)).sum()  # chi-squared, bins.size - 1 degrees
+        assert spread < bins.size - 1 + 5 * (2 * bins.size) ** 0.5

@@ -69,14 +69,14 @@ def best_of(controller: RLController | RandomController, trials: int) -> float:
     return best
 
 
-def test_it_clearly_beats_random_search_within_80_trials() -> None:
+def test_it_clearly_beats_random_search_within_60_trials() -> None:
     """The reason for the product to exist. On a conditional space of every kind of decision, default settings."""
     space = read(EVERY_KIND)
-    seeds = range(20, 30)
-    rl = [best_of(RLController(RLSettings(), space, seed), 80) for seed in seeds]
-    chance = [best_of(RandomController(space, seed), 80) for seed in seeds]
-    more = [best_of(RandomController(space, seed), 240) for seed in seeds]
-    assert sum(a > b for a, b in zip(rl, chance, strict=True)) >= 9
+    seeds = range(20, 25)
+    rl = [best_of(RLController(RLSettings(), space, seed), 60) for seed in seeds]
+    chance = [best_of(RandomController(space, seed), 60) for seed in seeds]
+    more = [best_of(RandomController(space, seed), 180) for seed in seeds]
+    assert all(a > b for a, b in zip(rl, chance, strict=True))
     assert sum(rl) > sum(more)  # not even three times as many random trials reach it
 
 
@@ -94,8 +94,8 @@ def test_the_recorded_log_probability_is_that_of_the_policy_that_drew_it() -> No
     """The ratio of an update must be exactly one where the policy has not changed since the ask."""
     controller = new(EVERY_KIND)
     edits = 0
-    for kind, proposal, _ in script(controller, 40, seed=3):
-        if kind == "began":
+    for kind, proposal, _ in script(controller, 60, seed=3):
+        if kind == "began" and proposal.policy == controller._updates:  # others were drawn a thought or more ago
             policy: Policy = controller._policy
             assert proposal.log_probability is not None
             drawn = proposal.notes.get("drawn", list(proposal.decisions))
@@ -151,7 +151,7 @@ def test_the_policy_keeps_the_entropy_it_is_told_to_keep() -> None:
     """A policy that closes up proposes one candidate and its repeats from then on."""
 
     def share(floor: float, seed: int) -> float:
-        controller = new(CHOICES, RLSettings(warmup=4, entropy_floor=floor, entropy_weight=10.0), seed)
+        controller = new(CHOICES, RLSettings(warmup=4, entropy_floor=floor, entropy_weight=10.0, pool=0), seed)
         for number in range(80):
             proposal = step(controller, number)
             controller.tell(proposal, Reward(-float(sum(proposal.decisions.values()))))

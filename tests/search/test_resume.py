@@ -44,7 +44,7 @@ CONDITIONAL = {
 }
 TRIALS = 18
 CONTROLLERS: dict[str, Any] = {
-    "rl": {"rl": {"warmup": 6}},
+    "rl": {"rl": {"warmup": 10, "pool": 16}},
     "evolution": {"evolution": {"population": 6, "sample": 3}},
     "optuna:tpe": {"optuna": {"sampler": "tpe", "n_startup_trials": 6}},
     "optuna:nsgaii": {"optuna": {"sampler": "nsgaii", "population_size": 6}},

@@ -1,0 +1,228 @@
+"""What the RL controller would try next: the policy draws a pool, the reward model says what of it is promising.
+
+    told rewards -> reward model --+-> the best of the pool are proposed, in turn     (``queue``)
+    policy -> pool of draws -------+-> and the policy is trained towards them         (``dreams``)
+
+So real rewards train the policy twice: directly, and through imagined ones that are optimistic where little is known
+(model-based policy search; the policy's pool is what makes it work where nobody can look at every candidate).
+
+Thinking takes some 10 ms and more, and is done seldom once a run is long: see ``due``. In between, asks are answered
+from the queue. What is remembered is bounded: the best trials, the last ones, and some of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+
+from nas.controllers.encoding import Encoder, Row
+from nas.controllers.reward_model import RewardModel
+from nas.records import Proposal
+from nas.seeds import derive
+from nas.space import Draw, Space
+
+MEMORY = 256  # told trials that the reward model learns from ...
+BEST, LAST = 96, 96  # ... of which the best and the last ones are always among them
+PENDING = 64  # trials that still run, the last ones, that a choice keeps away from
+ROUNDS = 4  # of choosing, where what was chosen must not be proposed
+POOL = 256  # draws that are kept from one thought to the next
+ASCENTS = 3  # of the reward model's likelihood, for each thought
+OPTIMISM = 1.5  # standard deviations above what is expected
+DREAMS = 16  # imagined elite: the most promising of the pool, towards which the policy is trained
+FEW, MANY = 200, 1_000  # trials told up to which every tell is thought about, and from which one in SELDOM is
+SELDOM = 128
+
+Notes = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A draw of the policy: decisions alone, with what a proposal says of how they were drawn."""
+
+    decisions: Mapping[str, int | float]
+    log_probability: float
+    notes: Notes
+
+
+Draws = Callable[[np.random.Generator, int], Sequence[Sketch]]
+
+
+def due(told: int) -> bool:
+    """Whether to think after so many trials were told: always, then every 4th to 16th, then every 128th.
+
+    So a tell and an ask cost little in the 99th percentile, too, when there are many of them.
+    """
+    if told < FEW:
+        return True
+    return told % (4 if told < 2 * FEW else 16 if told < MANY else SELDOM) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    number: int
+    decisions: Mapping[str, int | float]
+    value: float | None  # None is a failure, worse than any number
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    decisions: Mapping[str, int | float]
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Imagined:
+    """A draw of the policy that was not proposed yet, with what its proposal will say of how it was drawn."""
+
+    key: int
+    decisions: Mapping[str, int | float]
+    log_probability: float
+    notes: Notes
+    policy: int
+    row: Row
+
+
+class Imagination:
+    def __init__(self, space: Space, seed: int, draws: list[Draw], size: int) -> None:
+        """``draws``: some of the space's prior, for scale; ``size``: how many the policy draws for one thought."""
+        self._space = space
+        self._unpriced = replace(space, costs=None)  # a pool is not priced, only what is chosen of it
+        self._seed = seed
+        self._size = size
+        self._encoder = Encoder(space, draws)
+        rows = np.stack([self._encoder.row(draw.decisions, draw.candidate.architecture) for draw in draws])
+        self._model = RewardModel(self._encoder.blocks, torch.from_numpy(rows))
+        self._memory: list[Remembered] = []
+        self._pending: dict[int, Pending] = {}
+        self._settled: set[int] = set()  # keys of all proposals, and of what must not be proposed
+        self._pool: list[Imagined] = []
+        self.queue: list[Imagined] = []
+        self.dreams: list[tuple[Imagined, float]] = []  # and its expected score, where that is above the mean
+
+    def began(self, proposal: Proposal) -> None:
+        key = _key(proposal.decisions)
+        self._settled.add(key)
+        self._pending[key] = Pending(dict(proposal.decisions), self._row(proposal.decisions))
+        if len(self._pending) > PENDING:
+            del self._pending[next(iter(self._pending))]
+        self.queue = [one for one in self.queue if one.key != key]
+
+    def told(self, proposal: Proposal, value: float | None) -> None:
+        pending = self._pending.pop(_key(proposal.decisions), None)
+        row = pending.row if pending else self._row(proposal.decisions)
+        self._memory.append(Remembered(proposal.number, dict(proposal.decisions), value, row))
+        if len(self._memory) > MEMORY:
+            self._forget()
+
+    def think(self, draws: Draws, told: int, policy: int) -> None:
+        """Learn from what was told, draw a pool, and choose from it what to propose until the next thought.
+
+        ``told`` counts the trials, and seeds what is drawn; ``policy`` is the version of the policy that draws.
+        """
+        if not self._encoder.blocks:
+            return
+        values = np.array([-np.inf if one.value is None else one.value for one in self._memory])
+        self._model.fit(_stacked(self._memory), torch.from_numpy(_ranks(values)), ASCENTS)
+        self._pool = [one for one in self._pool if one.key not in self._settled]
+        self._draw(draws, told, policy)
+        self._choose(4 if len(self._memory) < FEW else SELDOM)
+
+    def _choose(self, count: int) -> None:
+        """Fill the queue; what turns out to violate a constraint, or not to be buildable, leaves the pool for good."""
+        pending = _stacked(list(self._pending.values()), self._encoder.width)
+        self.queue, self.dreams = [], []
+        for _ in range(ROUNDS):
+            if not self._pool:
+                return
+            picks, expected, bounds = self._model.choose(_stacked(self._pool), pending, count, OPTIMISM)
+            chosen = [self._pool[at] for at in picks]
+            order = torch.argsort(bounds, descending=True, stable=True).tolist()
+            worths = expected.clamp(min=0.0).round(decimals=6).tolist()
+            worth = [(self._pool[at], worths[at]) for at in order]
+            self.queue = [one for one in chosen if self._sound(one)]
+            self.dreams = [(one, much) for one, much in worth if one.key not in self._settled][:DREAMS]
+            self._pool = [one for one, _ in worth if one.key not in self._settled]
+            if len(self.queue) == len(chosen):
+                break
+        queued = {one.key for one in self.queue}
+        self._pool = self._pool[:POOL] + [one for one in self._pool[POOL:] if one.key in queued]
+
+    def _sound(self, one: Imagined) -> bool:
+        draw = self._space.replay(one.decisions)
+        if draw.violated or draw.invalid:
+            self._settled.add(one.key)
+        return not draw.violated and not draw.invalid
+
+    def _draw(self, draws: Draws, told: int, policy: int) -> None:
+        have = {one.key for one in self._pool} | self._settled
+        for sketch in draws(np.random.default_rng(derive(self._seed, "imagine", told)), self._size):
+            key = _key(sketch.decisions)
+            if key in have:
+                continue
+            have.add(key)
+            row = self._row(sketch.decisions)
+            self._pool.append(Imagined(key, sketch.decisions, sketch.log_probability, sketch.notes, policy, row))
+
+    def _forget(self) -> None:
+        """One trial that is neither among the best nor among the last ones; which one, its number decides."""
+        best = sorted(self._memory, key=lambda one: (one.value is None, -(one.value or 0.0), one.number))[:BEST]
+        kept = {one.number for one in (*best, *self._memory[-LAST:])}
+        others = [one.number for one in self._memory if one.number not in kept]
+        gone = max(others, key=lambda number: derive(self._seed, "forget", number))
+        self._memory = [one for one in self._memory if one.number != gone]
+
+    def _row(self, decisions: Mapping[str, int | float]) -> Row:
+        """A walk through the space takes a while, and is left out where no graph is to be looked at."""
+        if not self._encoder.reads_architecture:
+            return self._encoder.row(decisions, None)
+        return self._encoder.row(decisions, self._unpriced.replay(decisions).candidate.architecture)
+
+    # Snapshot --------------------------------------------------------------------------------------------------------
+
+    def save(self) -> dict[str, Any]:
+        """Plain JSON; rows are left out, because the decisions make them."""
+        return {
+            "model": self._model.state.tolist(),
+            "memory": [(one.number, one.decisions, one.value) for one in self._memory],
+            "pending": [one.decisions for one in self._pending.values()],
+            "settled": sorted(self._settled),
+            "pool": [(one.decisions, one.log_probability, one.notes, one.policy) for one in self._pool],
+            "queue": [one.key for one in self.queue],
+            "dreams": [(one.key, much) for one, much in self.dreams],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._model.state = torch.tensor(state["model"], dtype=torch.float64)
+        self._memory = [Remembered(number, made, value, self._row(made)) for number, made, value in state["memory"]]
+        self._pending = {_key(made): Pending(made, self._row(made)) for made in state["pending"]}
+        self._settled = set(state["settled"])
+        self._pool = [
+            Imagined(_key(made), made, log_probability, notes, policy, self._row(made))
+            for made, log_probability, notes, policy in state["pool"]
+        ]
+        by_key = {one.key: one for one in self._pool}
+        self.queue = [by_key[key] for key in state["queue"]]
+        self.dreams = [(by_key[key], much) for key, much in state["dreams"]]
+
+
+def _key(decisions: Mapping[str, int | float]) -> int:
+    """The same for the same draw, and else another; the values alone say which decisions were active."""
+    return int.from_bytes(blake2b(orjson.dumps(list(decisions.values())), digest_size=8).digest(), "big")
+
+
+def _ranks(values: Row) -> Row:
+    """Of each value among all, in (0, 1); equal ones share the middle of their places."""
+    inverse, counts = np.unique(values, return_inverse=True, return_counts=True)[1:]
+    return (np.cumsum(counts) - counts / 2)[inverse] / len(values)
+
+
+def _stacked(ones: Sequence[Remembered | Pending | Imagined], width: int = 0) -> torch.Tensor:
+    """Rows as a matrix; [0, width] where there are none."""
+    return torch.from_numpy(np.stack([one.row for one in ones])) if ones else torch.zeros(0, width).double()

@@ -1,0 +1,157 @@
+"""What a candidate is expected to be worth, and how sure that is: a Gaussian process over encoded candidates.
+
+    covariance(x, y) = sum over blocks b of  a_b exp(-sum over columns c of b of  w_c (x_c - y_c)^2),  and noise
+
+(Rasmussen and Williams 2006, ch. 2). Rewards enter as exponential scores of their ranks: their scale does not matter,
+failures are simply worst, and differences among the best count more than among the bad. Amplitudes a, scales w (one for
+each decision, one for each other block) and the noise are fitted by a few ascents of the log marginal likelihood (their
+eq. 5.9), with a prior around what makes draws of the space neither all alike nor all different; each fit goes on from
+the last.
+
+``choose`` picks several at once by their upper confidence bounds: what is picked or still training counts as told at
+its expected value, so that the next pick is made elsewhere (GP-BUCB: Desautels et al. 2014).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nas.controllers.encoding import Block
+
+LIKENESS = (1.5, 2.0)  # squared distance of two random draws at the outset: over decisions, over any other block
+NOISE = 0.03  # variance, at the outset; exponential scores have 1
+SPREAD = 1.0  # standard deviation of the prior over logarithms of a, w and noise
+RATE = 0.1  # of an ascent: what a logarithm changes by, as with Adam's first steps
+JITTER = 1e-6
+
+
+class RewardModel:
+    """``state`` is all that changes: logarithms of amplitudes, scales and noise; the outset is its prior's middle."""
+
+    def __init__(self, blocks: Sequence[Block], draws: Tensor) -> None:
+        """``draws``: rows [draws, columns] of the space's prior."""
+        self._spans = [slice(block.start, block.stop) for block in blocks]
+        self._groups = [torch.tensor(block.groups) for block in blocks]
+        self._sizes = [max(block.groups, default=0) + 1 for block in blocks]
+        middle = [math.log(1.0)] * len(blocks)
+        for number, block in enumerate(blocks):
+            columns = draws[:, block.start : block.stop]
+            apart = 2.0 * float(columns.var(0, correction=0).sum())  # the mean squared distance of two rows
+            middle += [math.log(LIKENESS[number > 0] / max(apart, 1e-9))] * self._sizes[number]
+        self._middle = torch.tensor([*middle, math.log(NOISE)], dtype=torch.float64)
+        self.state = self._middle.clone()
+
+    def fit(self, rows: Tensor, ranks: Tensor, ascents: int) -> None:
+        """Learn from told candidates: ``rows`` [n, columns], ``ranks`` [n] in (0, 1), higher is better."""
+        self._rows = rows
+        scores = -torch.log1p(-ranks)
+        self._scores = (
+            scores - scores.mean()
+        )  # 1 but for ties; where all are worth the same, nothing is expected of any
+        self._apart = self._distances(rows, rows)
+        for _ in range(ascents):
+            self._ascend()
+        noise = (self._noise() + JITTER) * torch.eye(len(rows), dtype=torch.float64)
+        self._factor = torch.linalg.cholesky(sum(self._parts(self._apart), noise))
+        self._weights = torch.cholesky_solve(self._scores[:, None], self._factor)[:, 0]
+
+    def choose(self, pool: Tensor, pending: Tensor, count: int, optimism: float) -> tuple[list[int], Tensor, Tensor]:
+        """The ``count`` of the ``pool`` [m, columns] to try next, best first; what is expected of each of the pool, in
+        scores, and its bound before a pick, both [m].
+        """
+        everything = torch.cat([pool, pending])
+        across = self._covariance(everything, self._rows)
+        expected = (across @ self._weights)[: len(pool)]
+        explained = torch.linalg.solve_triangular(self._factor, across.T, upper=False)
+        variance = float(self._amplitudes().sum()) - explained.square().sum(0)
+        known: list[Tensor] = []
+
+        def condition(at: int) -> None:
+            column = self._covariance(everything, everything[at : at + 1])[:, 0] - explained.T @ explained[:, at]
+            for earlier in known:
+                column = column - earlier * earlier[at]
+            known.append(column / (variance[at].clamp(min=0.0) + self._noise()).sqrt())
+            variance.sub_(known[-1].square())
+
+        for at in range(len(pool), len(everything)):
+            condition(at)
+        picks: list[int] = []
+        bounds = first = expected + optimism * variance[: len(pool)].clamp(min=0.0).sqrt()
+        for _ in range(min(count, len(pool))):
+            left = bounds.clone()
+            left[picks] = -torch.inf
+            picks.append(int(left.argmax()))
+            condition(picks[-1])
+            bounds = expected + optimism * variance[: len(pool)].clamp(min=0.0).sqrt()
+        return picks, expected, first
+
+    def _ascend(self) -> None:
+        """One step of at most RATE along each coordinate of the gradient of the log posterior over ``state``."""
+        rows, count = self._rows, len(self._rows)
+        parts = self._parts(self._apart)
+        covariance = sum(parts, (self._noise() + JITTER) * torch.eye(count, dtype=torch.float64))
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if int(failed):
+            self.state = self._middle.clone()
+            return
+        inverse = torch.cholesky_inverse(factor)
+        weights = inverse @ self._scores
+        slope = 0.5 * (torch.outer(weights, weights) - inverse)  # of the log likelihood, by the covariance
+        gradient: list[Tensor] = [(slope * part).sum()[None] for part in parts]
+        for number, (scales, part) in enumerate(zip(self._scales(), parts, strict=True)):
+            bent = slope * part
+            apart = self._apart[number]
+            if apart is not None:
+                gradient.append(-scales * (bent * apart).sum())
+                continue
+            columns = rows[:, self._spans[number]]
+            # sum over i, j of bent_ij (x_i - x_j)^2, for each column, without a matrix for each
+            sums = 2.0 * (bent.sum(1) @ columns.square() - (columns * (bent @ columns)).sum(0))
+            gradient.append(-scales * torch.zeros_like(scales).index_add_(0, self._groups[number], sums))
+        gradient.append(self._noise() * slope.trace()[None])
+        direction = torch.cat(gradient) - (self.state - self._middle) / SPREAD**2
+        self.state = self.state + RATE * direction / (direction.abs() + 1.0)
+
+    def _covariance(self, left: Tensor, right: Tensor) -> Tensor:
+        return sum(self._parts(self._distances(left, right), left, right), torch.zeros((), dtype=torch.float64))
+
+    def _distances(self, left: Tensor, right: Tensor) -> list[Tensor | None]:
+        """Of each block that has one scale: squared distances [left, right] before it is applied."""
+        return [
+            _squared(left[:, span], right[:, span]) if size == 1 else None
+            for span, size in zip(self._spans, self._sizes, strict=True)
+        ]
+
+    def _parts(
+        self, apart: list[Tensor | None], left: Tensor | None = None, right: Tensor | None = None
+    ) -> list[Tensor]:
+        """The covariance of each block, [left, right]; of the rows told, where they are not given."""
+        left, right = self._rows if left is None else left, self._rows if right is None else right
+        parts = []
+        for number, (amplitude, scales) in enumerate(zip(self._amplitudes(), self._scales(), strict=True)):
+            squared = apart[number]
+            if squared is None:
+                span, root = self._spans[number], scales[self._groups[number]].sqrt()
+                parts.append(amplitude * (-_squared(left[:, span] * root, right[:, span] * root)).exp())
+            else:
+                parts.append(amplitude * (-scales * squared).exp())
+        return parts
+
+    def _amplitudes(self) -> Tensor:
+        return self.state[: len(self._spans)].exp()
+
+    def _scales(self) -> list[Tensor]:
+        return list(torch.split(self.state[len(self._spans) : -1].exp(), self._sizes))
+
+    def _noise(self) -> Tensor:
+        return self.state[-1].exp()
+
+
+def _squared(left: Tensor, right: Tensor) -> Tensor:
+    """Squared distances [left, right] of rows."""
+    products = torch.addmm(left.square().sum(1)[:, None] + right.square().sum(1), left, right.T, alpha=-2.0)
+    return products.clamp_(min=0.0)
