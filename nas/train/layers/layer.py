@@ -158,6 +158,8 @@ def flops_of(links: Links) -> int:
 
 def depth_of(links: Links) -> int:
     """Of a chain: its longest way, where a layer reads further back than the entry before it."""
+    if all(layer.inputs_from() is None for layer, _, _ in links):
+        return sum(layer.longest_way(before, after) for layer, before, after in links)
     depths = [0]
     for layer, before, after in links:
         wanted = layer.inputs_from() or (-1,)
