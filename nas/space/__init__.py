@@ -5,10 +5,11 @@
     words        reserved words and shared shapes            decisions    Index, Integer, Real, views, the prior
     expressions  =2 * width                                  tree         the nodes and the one walk
     ranges       all that a value can still be               tree_graph   the node of a graph cell
-    grammar/     a document becomes a tree                   candidate    concrete values, canonical JSON, hash
+    grammar/     a document becomes a tree                   candidate    concrete values, JSON, hash
+    canonical    RFC 8785, for the hash                      batch        many draws at once: decisions alone
     count        exact counts by dynamic programming         constraints  conditions, masks
     partial      what is known while a candidate is drawn    space        Space and Draw
-    survey       whether there is anything to propose        batch        many draws at once: decisions alone
+    survey       whether there is anything to propose
 
 A controller sees decisions, a trainer sees candidates; both come from the same walk.
 """
