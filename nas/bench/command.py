@@ -21,7 +21,7 @@ from nas.report.text import duration
 DATA = "NAS_BENCH_DATA"  # the folder below which the tables of benchmarks lie
 FIRST_SEED = {"tuning": 0, "reported": 10_000}
 SEEDS = 200
-QUICK_SEEDS, QUICK_EVALUATIONS = 10, 100
+QUICK_SEEDS, QUICK_EVALUATIONS = 20, 100
 SAID = 10.0  # seconds between two words of progress
 SLOW = ("optuna:gp",)  # which --quick leaves out
 

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 POINTS = 120  # of a line
 PANEL, GAP, MARGIN = (460.0, 300.0), 74.0, (64.0, 74.0)  # width and height; between panels; left and top
 ABREAST = 3
-COLOURS = ("#c2410c", "#2563eb", "#15803d", "#7c3aed", "#0e7490", "#a16207", "#be185d", "#475569")
+COLOURS = ("#c2410c", "#2563eb", "#15803d", "#7c3aed", "#0e7490", "#be185d", "#475569", "#a16207")
 INK, QUIET, GRID = "#1e293b", "#64748b", "#e2e8f0"
 FONT = "ui-sans-serif, system-ui, Helvetica, Arial, sans-serif"
 
