@@ -73,11 +73,16 @@ class _Definitions:
             while name in taken:
                 name += "_"
             self.names[text] = name
-            branches = plain.get("anyOf", [plain])
+            branches = [self._of_drawn_items(branch, hint) for branch in plain.get("anyOf", [plain])]
             mappings = [branch for branch in branches if branch.get("type") == "object"]
             others = [branch for branch in branches if branch.get("type") != "object"]
             self.made[name] = _drawn(ref(name), any_of(*mappings or others), any_of(*others, ref("expression")))
         return ref(self.names[text])
+
+    def _of_drawn_items(self, plain: Schema, hint: str) -> Schema:
+        """A tuple's items may be drawn each by itself."""
+        items = plain.get("prefixItems", [])
+        return plain | {"prefixItems": [self.wanting(item, hint) for item in items]} if items else plain
 
 
 # The language --------------------------------------------------------------------------------------------------------

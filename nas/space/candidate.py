@@ -184,7 +184,8 @@ def _settings_list(settings: list[Any]) -> str:
 
 def _setting(name: str, value: Any) -> str:
     if name in _SHORT:
-        return "" if value == 1 and name != "kernel" else f"{_SHORT[name]}{_word(value)}"
+        sides = value if isinstance(value, list) else [value]  # a kernel's: k3, k1x7
+        return "" if value == 1 and name != "kernel" else _SHORT[name] + "x".join(map(_word, sides))
     return _word(value) if name in _BARE else f"{name}={_word(value)}"
 
 

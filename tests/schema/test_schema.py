@@ -63,6 +63,7 @@ SPACES = {
           - [flatten, [identity]]
           - conv: {choice: [3, {filters: 4, kernel: 5}, =task.f]}
           - conv: 1_000
+          - conv: {filters: 8, kernel: {choice: [3, [1, 7], [{choice: [1, 3]}, =task.k], =task.k]}}
           - residual: {repeat: {times: {int: [0, 3]}, of: identity}}
           - residual: {choice: [[identity], [{conv: {int: [1, 4]}}]]}
           - residual: {layers: [identity]}
@@ -147,6 +148,10 @@ def test_an_editor_gets_layers_settings_and_their_defaults():
         assert f'"{layer}"' in named
     assert SPACE.schema["$defs"]["layer.conv"]["else"] is not None
     assert marked(SPACE, "architecture: [{conv: {filters: 3, kernal: 3}}]") == [["architecture", 0, "conv"]]
+    assert marked(SPACE, "architecture: [{conv: {filters: 3, kernel: [1, 0]}}]") == [
+        ["architecture", 0, "conv", "kernel"]
+    ]
+    assert marked(SPACE, "architecture: [{conv: {filters: 3, kernel: [1]}}]") == [["architecture", 0, "conv", "kernel"]]
     assert marked(SPACE, "architecture: [{activation: rleu}]") == [["architecture", 0, "activation"]]
     assert marked(SPACE, "architecture: [{activation: {choice: [relu, rleu]}}]") == [
         ["architecture", 0, "activation", "choice", 1]

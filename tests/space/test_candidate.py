@@ -65,6 +65,7 @@ def test_a_candidate_travels_to_a_worker() -> None:
          "conv 32 k3 > relu > linear 10"),
         ([{"conv": {"filters": 8, "kernel": 5, "stride": 2, "groups": 4, "dilation": 2}}],
          "conv 8 k5 s2 g4 dilation=2"),
+        ([{"conv": {"filters": 32, "kernel": [1, 7], "stride": 1}}], "conv 32 k1x7"),
         ([{"conv": {"filters": 8, "kernel": 1, "stride": 1, "groups": 1}}], "conv 8 k1"),
         ([{"max_pool": {"kernel": 2, "stride": 2}}, {"global_pool": "average"}, {"flatten": {}}],
          "max_pool k2 s2 > global_pool average > flatten"),

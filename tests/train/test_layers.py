@@ -79,6 +79,29 @@ def test_every_layer_is_in_the_table_of_costs() -> None:
     assert sorted([*EVERY_LAYER, *SEQUENCE_LAYERS.keys() - EVERY_LAYER.keys()]) == sorted(LAYERS)
 
 
+@pytest.mark.parametrize("kernel", [[1, 7], [7, 1], [3, 5], [2, 4], [1, 2], [4, 3]])
+@pytest.mark.parametrize("settings", [{}, {"stride": 2}, {"dilation": 2, "stride": 2}, {"groups": 3, "bias": False}])
+def test_a_kernel_that_is_no_square_costs_what_torch_counts(kernel: list[int], settings: dict[str, Any]) -> None:
+    # Height and width mixed up, or padded alike, would still pass wherever kernel and map are squares.
+    one = candidate({"conv": {"filters": 6, "kernel": kernel, **settings}}, *HEAD)
+    network = build(one, TASK)
+    assert costs(one, TASK) == measured(network)
+    (conv,) = (part for part in network.modules() if isinstance(part, nn.Conv2d))
+    assert list(conv.weight.shape[2:]) == kernel
+    stride = settings.get("stride", 1)
+    assert network[0](torch.zeros(1, 3, 11, 9)).shape == (1, 6, -(-11 // stride), -(-9 // stride))
+
+
+def test_a_wide_and_a_high_kernel_see_a_row_and_a_column() -> None:
+    # [height, width], as torch has it; the other way round every written cell would be another one.
+    image = torch.zeros(1, 3, 11, 9)
+    image[0, :, 5, 4] = 1.0
+    for kernel, rows, columns in (([1, 7], {5}, set(range(1, 8))), ([4, 1], {3, 4, 5, 6}, {4})):
+        layer = build(candidate({"conv": {"filters": 1, "kernel": kernel, "bias": False}}, *HEAD), TASK)[0]
+        _, _, seen_rows, seen_columns = layer(image).nonzero(as_tuple=True)
+        assert (set(seen_rows.tolist()), set(seen_columns.tolist())) == (rows, columns)
+
+
 @pytest.mark.parametrize("name", EVERY_LAYER)
 def test_closed_forms_equal_torchs_count(name: str) -> None:
     # Limits and rewards on parameters and FLOPs are decided by the formulas, before anything is built.
@@ -93,7 +116,7 @@ MAP_LAYERS = st.deferred(
                 "conv": st.fixed_dictionaries(
                     {"filters": st.sampled_from([4, 8, 12])},
                     optional={
-                        "kernel": st.integers(1, 5),
+                        "kernel": st.integers(1, 5) | st.lists(st.integers(1, 5), min_size=2, max_size=2),
                         "stride": st.integers(1, 3),
                         "groups": st.just(1),
                         "dilation": st.integers(1, 2),
@@ -173,6 +196,7 @@ def test_residual_adds_its_input_or_a_projection_of_it() -> None:
 def test_equal_settings_mean_equal_layers_whatever_their_spelling() -> None:
     # Shapes are remembered by layer: two that differ must not be one, and a main value is only a shorter spelling.
     assert read([{"conv": 8}]) == read([{"conv": {"filters": 8}}]) == read([{"conv": {"filters": 8.0, "kernel": 3}}])
+    assert read([{"conv": 8}]) == read([{"conv": {"filters": 8, "kernel": [3, 3.0]}}])
     assert read([{"conv": 8}]) != read([{"conv": 9}])
     assert read(["flatten", "norm"]) == read([{"flatten": {}}, {"norm": "batch"}])
 
@@ -186,6 +210,15 @@ WRONG = [
     ([{"conv": 0}], "architecture.0.conv.filters: 0: input should be greater than or equal to 1"),
     ([{"conv": True}], "architecture.0.conv.filters: True: input should be a valid integer"),
     ([{"conv": "8"}], "architecture.0.conv.filters: '8': input should be a valid integer"),
+    ([{"conv": {"filters": 8, "kernel": [1, 0]}}], "architecture.0.conv.kernel: [1, 0]: a kernel is a size from 1, or"),
+    (
+        [{"conv": {"filters": 8, "kernel": [3]}}],
+        "architecture.0.conv.kernel: [3]: a kernel is a size from 1, or two of",
+    ),
+    (
+        [{"conv": {"filters": 8, "kernel": "3x3"}}],
+        "architecture.0.conv.kernel: '3x3': a kernel is a size from 1, or two",
+    ),
     ([{"activation": "rleu"}], "architecture.0.activation.function: 'rleu' is not allowed; did you mean 'relu'?"),
     ([{"flatten": 3}], "architecture.0.flatten: takes no bare value (3); its settings: none"),
     ([{"residual": [{"conv": 3}, {"nrom": "batch"}]}], "architecture.0.residual.layers.1: no layer is called 'nrom'"),
@@ -193,7 +226,8 @@ WRONG = [
     ([{"flatten": {}}, {"conv": 3}], "architecture.1.conv: a map (channels, height, width) is needed, and what comes"),
     ([{"residual": [{"linear": 3}]}], "architecture.0.residual: no shortcut leads from (3, 11, 9) to (3,)"),
     ([{"conv": 3}], "architecture.0.conv: ends in (3, 11, 9), and the task needs (10,), one for each class"),
-    ([{"conv": 10**17}, {"linear": 10}], "architecture.0.conv: an input of shape (3, 11, 9) is impossible here"),
+    ([{"conv": 10**17}], "architecture.0.conv.filters: 100000000000000000: input should be less than or equal to 2147"),
+    ([{"upsample": 2**30}, {"linear": 10}], "architecture.0.upsample: an input of shape (3, 11, 9) is impossible here"),
 ]
 
 

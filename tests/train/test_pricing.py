@@ -231,3 +231,5 @@ def test_signatures_do_not_depend_on_how_a_layer_was_written() -> None:
     one = network.linked(candidate({"conv": 4}, LINEAR), DIGITS)[0]
     two = network.linked(candidate({"conv": {"filters": 4, "kernel": 3, "stride": 1}}, LINEAR), DIGITS)[0]
     assert signature(*one[:2]) == signature(*two[:2]) == "conv 4 @ 1x8x8"
+    flat = network.linked(candidate({"conv": {"filters": 4, "kernel": [1, 7]}}, LINEAR), DIGITS)[0]
+    assert signature(*flat[:2]) == "conv 4 kernel=[1, 7] @ 1x8x8"

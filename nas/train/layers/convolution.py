@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from nas.errors import InvalidCandidate
-from nas.train.layers.layer import Layer, Shape, needs_map, strided
+from nas.train.layers.layer import Layer, Shape, needs_map, sides, strided
 from nas.train.settings import Positive
 
 if TYPE_CHECKING:
     from torch import nn
 
 
+def _kernel(given: Any, read: ValidatorFunctionWrapHandler) -> int | tuple[int, int]:
+    """``3`` and ``[3, 3]`` are one layer."""
+    try:
+        kernel: int | tuple[int, int] = read(tuple(given) if isinstance(given, list) else given)
+    except ValidationError:  # one message instead of one for each branch of the union
+        message = "a kernel is a size from 1, or two of them, [height, width]"
+        raise PydanticCustomError("kernel", message) from None
+    height, width = sides(kernel)
+    return height if height == width else (height, width)
+
+
+Kernel = Annotated[Positive | tuple[Positive, Positive], WrapValidator(_kernel)]
+
+
 class Conv(Layer):
-    """A square 2-d convolution, with bias unless it says ``bias: false``. ``filters: same`` keeps the channels."""
+    """A 2-d convolution, with bias unless it says ``bias: false``. ``filters: same`` keeps the channels.
+
+    ``kernel`` is the side of a square, or ``[height, width]``.
+    """
 
     name, main = "conv", "filters"
     filters: Positive | Literal["same"]
-    kernel: Positive = 3
+    kernel: Kernel = 3
     stride: Positive = 1
     groups: Positive = 1
     dilation: Positive = 1
@@ -46,10 +66,10 @@ class Conv(Layer):
         )
 
     def parameters(self, before: Shape, after: Shape) -> int:
-        return after[0] * (before[0] // self.groups * self.kernel**2 + self.bias)
+        return after[0] * (before[0] // self.groups * prod(sides(self.kernel)) + self.bias)
 
     def flops(self, before: Shape, after: Shape) -> int:
-        return 2 * prod(after) * (before[0] // self.groups) * self.kernel**2
+        return 2 * prod(after) * (before[0] // self.groups) * prod(sides(self.kernel))
 
 
 class DepthwiseConv(Layer):

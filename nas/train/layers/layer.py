@@ -283,6 +283,11 @@ def padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def sides(kernel: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a window: one number is both."""
+    return (kernel, kernel) if isinstance(kernel, int) else kernel
+
+
 def strided(before: Shape, channels: int, stride: int) -> Shape:
     """The map that a windowed layer makes by the rule above."""
     return channels, *(-(-n // stride) for n in before[1:])

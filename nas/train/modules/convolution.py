@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from torch import nn
 
-from nas.train.layers.layer import padding
+from nas.train.layers.layer import padding, sides
 
 
 def convolution(
-    channels: int, filters: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, bias: bool = True
+    channels: int,
+    filters: int,
+    kernel: int | tuple[int, int],
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+    bias: bool = True,
 ) -> nn.Module:
     """nn.Conv2d under the padding rule; an even total of padding needs no module of its own."""
-    left, right = padding(kernel, dilation)
+    (top, bottom), (left, right) = (padding(side, dilation) for side in sides(kernel))
+    even = top == bottom and left == right
     conv = nn.Conv2d(
         channels,
         filters,
         kernel,
         stride=stride,
-        padding=left if left == right else 0,
+        padding=(top, left) if even else 0,
         groups=groups,
         dilation=dilation,
         bias=bias,
     )
-    return conv if left == right else nn.Sequential(nn.ZeroPad2d((left, right, left, right)), conv)
+    return conv if even else nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), conv)
