@@ -6,8 +6,8 @@
 So real rewards train the policy twice: directly, and through imagined ones that are optimistic where little is known
 (model-based policy search; the policy's pool is what makes it work where nobody can look at every candidate).
 
-Thinking takes some 10 ms and more, and is done seldom once a run is long: see ``due``. In between, asks are answered
-from the queue. What is remembered is bounded: the best trials, the last ones, and some of the others.
+Thinking takes some 10 ms and more, and is done seldom once a run is long: see ``interval``. In between, asks are
+answered from the queue. What is remembered is bounded: the best trials, the last ones, and some of the others.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ POOL = 256  # draws that are kept from one thought to the next
 ASCENTS = 3  # of the reward model's likelihood, for each thought
 OPTIMISM = 1.5  # standard deviations above what is expected
 DREAMS = 16  # imagined elite: the most promising of the pool, towards which the policy is trained
-FEW, MANY = 200, 1_000  # trials told up to which every tell is thought about, and from which one in SELDOM is
+OFTEN, MANY = 200, 1_000  # trials told up to which every tell is thought about, and from which one in SELDOM is
 SELDOM = 128
+AHEAD = 4  # proposals that are queued at least; half as many again as trials are told until the next thought
 
 Notes = dict[str, Any]
 
@@ -53,14 +54,16 @@ class Sketch:
 Draws = Callable[[np.random.Generator, int], Sequence[Sketch]]
 
 
-def due(told: int) -> bool:
-    """Whether to think after so many trials were told: always, then every 4th to 16th, then every 128th.
+def interval(told: int) -> int:
+    """Tells from one thought to the next, after so many: so that a tell costs little in the 99th percentile, too."""
+    if told <= OFTEN:
+        return 1
+    return 4 if told < 2 * OFTEN else 16 if told < MANY else SELDOM
 
-    So a tell and an ask cost little in the 99th percentile, too, when there are many of them.
-    """
-    if told < FEW:
-        return True
-    return told % (4 if told < 2 * FEW else 16 if told < MANY else SELDOM) == 0
+
+def due(told: int) -> bool:
+    """Whether to think now."""
+    return told % interval(told) == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class Imagination:
         self._model.fit(_stacked(self._memory), torch.from_numpy(_ranks(values)), ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
         self._draw(draws, told, policy)
-        self._choose(4 if len(self._memory) < FEW else SELDOM)
+        self._choose(max(AHEAD, 3 * interval(told) // 2))
 
     def _choose(self, count: int) -> None:
         """Fill the queue; what turns out to violate a constraint, or not to be buildable, leaves the pool for good."""

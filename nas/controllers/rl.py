@@ -10,7 +10,8 @@ decision.
 Constraints are seen as masks: heads are masked and renormalised when a candidate is drawn, and again when its trial is
 learned from (masks follow from the decisions, so they need not be recorded). What was rejected in the end is forgotten.
 
-Every ``update_every`` trials told, after the first ``warmup``, the policy takes ``steps`` Adam steps on
+Every ``update_every`` trials told, after the first ``warmup``, the policy takes ``steps`` Adam steps (more seldom when
+there are many trials: imagination.interval) on
 
     - mean_window  min(r A, clip(r, 1 - c, 1 + c) A)       clipped policy gradient (Schulman et al. 2017, eq. 7)
     - w_replay * mean_elite  log policy                    priority queue training (Abolafia et al. 2018)
@@ -41,7 +42,7 @@ import numpy as np
 import orjson
 import torch
 
-from nas.controllers.imagination import Imagination, Sketch, due
+from nas.controllers.imagination import OFTEN, Imagination, Sketch, due
 from nas.controllers.policy import Drawn, Masks, Policy
 from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, nothing_new, redraw_seed, to_proposal
 from nas.controllers.settings import RLSettings
@@ -208,13 +209,15 @@ class RLController:
         )
         self._remember(told)
         self._imagination.told(proposal, told.value)
-        past_warmup = self._count - self._settings.warmup
+        settings, past_warmup = self._settings, self._count - self._settings.warmup
         if past_warmup < 0 or not self._space.decisions:
             return
+        thinks = due(self._count)
+        learns = thinks if self._count > OFTEN else past_warmup % settings.update_every == 0
         with one_thread():
-            if past_warmup % self._settings.update_every == 0 and self._settings.steps:
+            if learns and settings.steps:
                 self._update()
-            if self._settings.pool and due(self._count):
+            if thinks and settings.pool:
                 self._imagination.think(self._sketches, self._count, self._updates)
 
     def _remember(self, told: Told) -> None:

@@ -82,12 +82,15 @@ def test_it_clearly_beats_random_search_within_60_trials() -> None:
 
 def test_updates_come_at_counts_of_tells_and_name_the_policy_version() -> None:
     controller = new(FLAT)
-    versions = []
+    updates, versions = [], []
     for number in range(12):
         proposal = step(controller, number)
+        updates.append(controller._updates)
         versions.append(proposal.policy)
         controller.tell(proposal, Reward(float(number % 5)))
-    assert versions == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert updates == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert versions[:5] == updates[:5]
+    assert all(version <= known for version, known in zip(versions, updates, strict=True))  # a pool outlives an update
 
 
 def test_the_recorded_log_probability_is_that_of_the_policy_that_drew_it() -> None:
@@ -179,3 +182,26 @@ def test_a_snapshot_of_another_space_is_refused() -> None:
 
     with pytest.raises(NasError, match="replay the journal"):
         new(FLAT).load(new(EVERY_KIND).save())
+
+
+def test_many_trials_are_thought_about_seldom_and_remembered_in_part() -> None:
+    """A controller that gets slower with every trial ends a long search; what it forgets must not be its best."""
+    controller = new(CHOICES, RLSettings(pool=4, steps=0))
+    best = (-math.inf, -1)
+    thoughts = []
+    for number in range(1_300):
+        proposal = step(controller, number)
+        value = float(sum((value * 7 + at) % 5 for at, value in enumerate(proposal.decisions.values())))
+        before = controller._imagination._model.state
+        controller.tell(proposal, Reward(value))
+        best = max(best, (value, number))
+        if controller._imagination._model.state is not before:
+            thoughts.append(number + 1)
+    assert thoughts[:5] == [10, 11, 12, 13, 14]
+    assert [told for told in thoughts if told > 1_000] == [1_024, 1_152, 1_280]
+    memory = controller._imagination._memory
+    assert len(memory) == 256
+    assert best[1] in {one.number for one in memory}
+    assert {one.number for one in memory} >= set(range(1_300 - 96, 1_300))
+    assert min(one.number for one in memory) < 300  # some of the others, from all of the run
+    assert len(controller._imagination._pending) == 0
