@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 18  # so that no file takes a second, whatever is in it
 MOST_NODES = 8_000  # after aliases are expanded; shipped spaces have some hundreds
 MOST_DEPTH = 64
+LARGEST_INTEGER = 2**63 - 1  # that a journal can hold
 MOST_COMPARED = 300  # words, of which the nearest is found in some ms
 
 KeyPath = tuple[str | int, ...]
@@ -109,9 +111,12 @@ def dotted(path: KeyPath) -> str:
 
 def nearest(word: object, allowed: Collection[str]) -> str:
     """The allowed word that ``word`` was probably meant to be, or "". Among very many it is not looked for."""
-    if len(allowed) > MOST_COMPARED:
-        return ""
-    found = difflib.get_close_matches(str(word).lower(), {w.lower(): w for w in allowed}, n=1, cutoff=0.6)
+    return "" if len(allowed) > MOST_COMPARED else _nearest(str(word).lower(), tuple(allowed))
+
+
+@lru_cache(1024)  # the same mistake comes again in each repetition
+def _nearest(word: str, allowed: tuple[str, ...]) -> str:
+    found = difflib.get_close_matches(word, {w.lower(): w for w in allowed}, n=1, cutoff=0.6)
     return next((w for w in allowed if found and w.lower() == found[0]), "")
 
 
@@ -207,7 +212,9 @@ def plain(data: Any, file: str = "<python>") -> Document:
         if not isinstance(value, int | float) and hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
             value = value.item()
         if isinstance(value, int | float):
-            if not math.isfinite(value):
+            if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+                problems.append(Problem(f"{dotted(path)}: an integer beyond 2^63 - 1; give it as a float", file))
+            elif not math.isfinite(value):
                 problems.append(Problem(f"{dotted(path)}: {value} is not a finite number", file))
             return value
         kind = type(value).__name__
@@ -362,7 +369,11 @@ class _Builder:
         if text[0] not in "+-.0123456789":
             return text
         if len(text) <= 100 and _INTEGER.fullmatch(text):
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            integer = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            if abs(integer) <= LARGEST_INTEGER:
+                return integer
+            self.wrong(event, f"{text} is beyond 2^63 - 1, the largest integer; write {float(integer):g}, or quote it")
+            return text
         if len(text) <= 100 and _FLOAT.fullmatch(text):
             number = float(text)
             if math.isfinite(number):

@@ -23,7 +23,7 @@ from nas.train.plugin_files import Plugin, again
 if TYPE_CHECKING:
     from nas.train.pricing import Pricing
 
-LATENCY_DRAWS = 200  # that are looked up in a latency table before a run
+LATENCY_DRAWS = 100  # that are looked up in a latency table before a run
 PRELOAD = ("torch", "nas.train.trainer")  # what the shipped objective's children find imported
 
 

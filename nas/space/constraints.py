@@ -235,6 +235,8 @@ def _same(a: Range, b: Range) -> bool | None:
         return True if len(a) == len(b) == 1 else None
     if isinstance(a, frozenset):
         a, b = b, a
+    if ranges.EVERYTHING in (a, b):  # words among it
+        return None
     if isinstance(b, frozenset):  # against an interval, which holds numbers alone
         low, high = ranges.hull(a)
         return None if any(is_number(y) and low <= y <= high for y in b) else False

@@ -34,6 +34,7 @@ from nas.space.tree import (
     is_times,
 )
 from nas.space.tree_graph import Graph, GraphNode, Removed
+from nas.space.words import is_number
 
 MOST_MENTIONS = 256  # of one define or decision that are looked at; one mentioned in more places is "perhaps active"
 
@@ -69,6 +70,9 @@ class Value:
     term: Term
     paths: frozenset[str]
     items: frozenset[Define | str]  # the defines and decisions that must be active for it to be
+    words: frozenset[Any] = (
+        frozenset()
+    )  # all that it can be and that is no number; beside an interval no range has them
 
 
 def value_of(part: Node | Decision) -> Value | None:
@@ -96,12 +100,13 @@ def of_define(define: Define) -> Value | None:
     value = value_of(define.body)
     if value is None or isinstance(define.body, Constant | Tie | Expression):
         return value
-    return Value(value.term, value.paths, frozenset((define,)))
+    return Value(value.term, value.paths, frozenset((define,)), value.words)
 
 
 def _known(scalar: Any) -> Value:
     range_ = ranges.point(scalar)
-    return Value(Term(lambda _: scalar, lambda _: range_), frozenset(), frozenset())
+    words = frozenset(one for one in range_ if not is_number(one))
+    return Value(Term(lambda _: scalar, lambda _: range_), frozenset(), frozenset(), words)
 
 
 def _drawn(decision: Integer | Real) -> Value:
@@ -133,6 +138,7 @@ def _indexed(decision: Index, options: list[Value]) -> Value:
         Term(lambda known: terms[int(known.drawn(path))].compute(known), bound),
         frozenset((path,)).union(*(option.paths for option in options)),
         frozenset((path,)),
+        frozenset().union(*(option.words for option in options)),
     )
 
 

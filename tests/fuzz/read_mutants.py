@@ -2,15 +2,16 @@
 
     python read_mutants.py FIRST END FOLDER        FOLDER is where it works; afterwards it holds the last mutant
 
-A space is read as `nas space check` does it, with the task of the config that searches it: counted, and sampled twice.
-A config is read as far as `nas search` gets before it has a folder for its run. The first line printed is about the
-seeds themselves, all of them read: what is imported or cached only once is charged to no mutant.
+A space is read as `nas space` does it, with the task of the config that searches it: counted, shown, sampled. A config
+is read as far as `nas search` gets before it trains anything. Before that the seeds themselves are
+read, and must be right: what is imported or remembered only once is charged to no mutant.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import signal
 import sys
@@ -25,9 +26,11 @@ from typing import Any, TypeVar
 import mutants
 from mutants import Kind
 
-from nas import config, documents, driver, inspect, plan, shipped
+from nas import config, controllers, documents, driver, durable, inspect, plan, shipped
 from nas.documents import Document
 from nas.errors import InputError
+from nas.report import space as report
+from nas.report import yaml
 from nas.space import Space
 from nas.space.constraints import Costs
 from nas.train import describe
@@ -70,11 +73,17 @@ def read_space(document: Document, task: dict[str, Any]) -> None:
     is_network = isinstance(document.data, dict) and "architecture" in document.data
     costs = Costs(pricing, pricing.names) if is_network else None
     space = Space.read(document, task, layers=LAYERS, costs=costs)
-    inspect.check(inspect.Opened(space, Path(document.file), ""), samples=SAMPLES)
+    found = inspect.check(inspect.Opened(space, Path(document.file), ""), samples=SAMPLES)
+    report.page(found.plain())
+    report.tree(space.source, terminal=False)
+    candidate = space.prior(random.Random(0)).candidate
+    yaml.dump({"sha256": candidate.hash, **candidate.json()})
 
 
 def read_config(document: Document) -> None:
-    driver.machine(plan.plan(config.load(document.file)))
+    planned = plan.plan(config.load(document.file))
+    driver.machine(planned)
+    durable.seal({"config": planned.config.plain(), "space": planned.space.source})  # what a journal begins with
 
 
 def read(kind: Kind, document: Document, seed: Path) -> None:
@@ -130,6 +139,7 @@ def main(first: int, end: int, folder: Path) -> None:
         raise GivenUp
 
     signal.signal(signal.SIGPROF, give_up)
+    controllers.parse("optuna:tpe")
     kinds: tuple[Kind, ...] = ("space", "config")
     for kind in kinds:
         for seed in mutants.seeds(kind):

@@ -47,6 +47,7 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         ("a: .inf", "f:1:4: .inf is not a finite number"),
         ("a: .NaN", "f:1:4: .NaN is not a finite number"),
         ("a: 1e999", "f:1:4: 1e999 is too large"),
+        ("a: 9223372036854775808", "f:1:4: 9223372036854775808 is beyond 2^63 - 1, the largest integer; write 9.2"),
         ("a: " + "9" * 5000, "f:1:4: a number of more than 100 digits"),
         ("1: a", "f:1:1: the key 1 is not a word"),
         ("true: a", "f:1:1: the key true is not a word"),
@@ -136,6 +137,7 @@ def test_plain_takes_what_json_has_and_names_what_it_has_not() -> None:
     for bad, message in [
         ({"a": [1, object()]}, "a[1]: a object has no place here"),
         ({"a": float("nan")}, "a: nan is not a finite number"),
+        ({"a": 10**400}, "a: an integer beyond 2^63 - 1; give it as a float"),
         ({1: 2}, "the key 1 must be a string"),
         ({"a": loop}, "nested deeper than 64 levels"),
         ({"a": "\ud800"}, "a: a str has no place here"),

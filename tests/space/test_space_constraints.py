@@ -466,3 +466,13 @@ def test_views_are_those_that_the_walk_handed_out() -> None:
         draw = one.walk(choose)
         assert one.views(draw.decisions) == seen
         assert all(math.isfinite(value) for value in draw.decisions.values())
+
+
+@pytest.mark.parametrize("constraint", ["a == 'auto'", "a != 'auto'", "value(b, 'auto') == 'auto'"])
+def test_words_beside_a_range_can_be_asked_for(constraint: str) -> None:
+    """Lost without it: an interval that is taken for all that a choice can be, and a word that is "never" drawn."""
+    mixed = {"choice": [{"float": [0, 1]}, "auto"]}
+    data = {"define": {"a": mixed, "b": mixed}, "hyperparameters": {"x": "=a", "y": {"choice": ["=b", 2]}}}
+    space = Space.read(data | {"constraints": [constraint]})
+    kept = {type(space.sample(random.Random(seed)).candidate.hyperparameters["x"]) for seed in range(40)}
+    assert kept == {"a == 'auto'": {str}, "a != 'auto'": {float}}.get(constraint, {str, float})

@@ -208,6 +208,8 @@ class _Condition:
             case ast.Call() if _is_call(node, "value", 2):
                 variable = self.mentioned(node.args[0])
                 self.others[variable.text] = variable
+                if not _is_bare(node.args[1]):
+                    self.need_numbers(node.args[1])
                 return constraints.value_or(variable, compile_term(node.args[1], self.leaf))
             case ast.Call(func=ast.Name(id="value" | "active" as word)):
                 raise ExpressionError(
@@ -246,10 +248,8 @@ class _Condition:
         match node:
             case ast.Constant(value=value) if not is_number(value):
                 raise ExpressionError(f"{value!r} is no number, and can only be compared with == and !=")
-            case ast.Call() if _is_call(node, "path", 1) or _is_call(node, "value", 2):
-                self.all_numbers(node, node)
-            case ast.Name() | ast.Attribute():
-                self.all_numbers(node, node)
+            case ast.Name() | ast.Attribute() | ast.Call() if _is_bare(node):
+                self.all_numbers(node)
             case ast.BinOp(left=left, right=right):
                 self.need_numbers(left)
                 self.need_numbers(right)
@@ -259,18 +259,31 @@ class _Condition:
                 for argument in given:
                     self.need_numbers(argument)
 
-    def all_numbers(self, node: ast.expr, whole: ast.expr) -> None:
-        static = compile_term(node, self.leaf).bound(Known({}))
-        lost = [] if isinstance(static, tuple) else [value for value in static if not is_number(value)]
+    def all_numbers(self, node: ast.expr) -> None:
+        lost = self.words(node)
         if lost:
             word = "none" if None in lost else shown(sorted(map(_word, lost))[0])
             raise ExpressionError(
-                f"'{ast.unparse(whole)}' may be {word}, which is no number: it can only be compared with == and !="
+                f"'{ast.unparse(node)}' may be {word}, which is no number: it can only be compared with == and !="
             )
+
+    def words(self, node: ast.expr) -> frozenset[Any]:
+        """What a bare term can be and is no number."""
+        match node:
+            case ast.Call(args=[variable, default]) if _is_call(node, "value", 2):
+                return self.mentioned(variable).value.words | self.words(default)
+            case ast.Name(id=name) if name in COSTS:
+                return frozenset()
+            case ast.Name(id=name) if name not in _WORDS or name in self.names.defines:
+                return self.mentioned(node).value.words
+            case ast.Call() if _is_call(node, "path", 1):
+                return self.mentioned(node).value.words
+        static = compile_term(node, self.leaf).bound(Known({}))
+        return frozenset() if isinstance(static, tuple) else frozenset(one for one in static if not is_number(one))
 
     def need_member(self, word: str, other: ast.expr) -> None:
         static = compile_term(other, self.leaf).bound(Known({}))
-        known = [] if isinstance(static, tuple) else sorted(map(_word, static))
+        known = sorted(map(_word, self.words(other) if isinstance(static, tuple) else static))
         if word not in known:
             raise ExpressionError(f"'{ast.unparse(other)}' is never '{word}'{hint(word, known)}")
 
