@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nas.space.batch import Batch, ChooseMany
-    from nas.space.grammar.read import KnownLayer
+    from nas.space.grammar.settings import KnownLayer
 
 REDRAWS = 1_000  # of a draw that violates a constraint, before the space counts as exhausted
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from nas.documents import Document, hint
 from nas.errors import MOST_PROBLEMS, InputError, Problem, too_many
@@ -23,6 +23,7 @@ from nas.space.constraints import Constraint
 from nas.space.decisions import Index
 from nas.space.expressions import ExpressionError, Impossible, Parsed, as_integer_if_whole, parse
 from nas.space.grammar import conditions, graph, values
+from nas.space.grammar.settings import KnownLayer, check_settings
 from nas.space.grammar.spot import LeadsBack, Position, Scope, Spot
 from nas.space.grammar.values import canonical, is_single, labels_of, shown
 from nas.space.tree import (
@@ -57,12 +58,6 @@ BESIDE = {  # the keys that a form may have beside it
     "subset": ("size", "default", "name"),
     "new": ("depth",),
 }
-
-
-class KnownLayer(Protocol):
-    """All that is to be known of a layer here: what it may be given (an entry's keys, beside its one main value)."""
-
-    def setting_names(self) -> Collection[str]: ...
 
 
 def read_space(
@@ -291,9 +286,8 @@ class Reader:
             self.wrong(spot, f"'{name}' is a word of the language and cannot be a layer{remedy}", key=True)
         elif self.layers is not None and name not in self.layers:
             self.wrong(spot, f"unknown layer '{name}'{hint(name, self.layers)}", key=True)
-        elif self.layers is not None and isinstance(settings, dict):
-            form = bool(forms_in(settings) or mistaken_form(settings))  # a mistaken one is told as such
-            self.keys(settings, spot, settings if form else self.layers[name].setting_names(), f"the layer '{name}'")
+        elif self.layers is not None:
+            check_settings(self, name, self.layers[name], settings, spot)
         if self.is_layers(settings, spot.scope):
             return Layer(name, self.entry(settings, spot))
         node = self.value(settings, spot)

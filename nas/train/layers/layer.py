@@ -20,6 +20,7 @@ does: what activations, norms and pools do is under a few percent. A plugin's la
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -60,6 +61,11 @@ class Layer(BaseModel):
     def setting_names(cls) -> Collection[str]:
         """What an entry of this layer may say."""
         return cls.model_fields
+
+    @classmethod
+    def wrong_value(cls, setting: str, value: Any) -> str:
+        """Why a setting can not have this value (plain JSON), whatever the others are; "" where it can."""
+        return _wrong_value(cls, setting, json.dumps(value))
 
     def build(self, shape: Shape) -> nn.Module:
         """A module for inputs of (batch, *shape), a shape that ``infer`` has let pass."""
@@ -246,6 +252,19 @@ def read_nested(entries: Any, info: ValidationInfo) -> Any:
 
 
 Layers = Annotated[tuple[Layer, ...], BeforeValidator(read_nested)]
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)  # repetitions ask for the same again; as text, which tells 1, 1.0 and true apart
+def _wrong_value(kind: type[Layer], setting: str, written: str) -> str:
+    field = kind.model_fields.get(setting)
+    if field is None or field.annotation == Layers.__origin__:  # type: ignore[attr-defined]  # of Annotated[...]
+        return ""
+    try:
+        kind.model_validate({setting: json.loads(written)})
+    except ValidationError as error:
+        problems = [problem for problem in error.errors(include_url=False) if problem["loc"][:1] == (setting,)]
+        return "; ".join(_complaint(problem, kind, kind.name) for problem in problems)
+    return ""
 
 
 def _complaints(error: ValidationError, kind: type[Layer], place: str) -> list[str]:

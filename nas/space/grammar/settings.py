@@ -1,0 +1,60 @@
+"""What a file writes out of a layer's settings: unknown words and impossible values, at their place.
+
+Left out: what expressions, ranges and defines come to. Those, and settings that do not go together, are judged with the
+candidate; ``nas space check`` says how many fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nas.space.grammar.spot import Spot
+from nas.space.words import forms_in, is_layer_list, mistaken_form
+
+if TYPE_CHECKING:
+    from nas.space.grammar.read import Reader
+
+
+class KnownLayer(Protocol):
+    """All that is to be known of a layer here: what it may be given (an entry's keys, or its one ``main`` value)."""
+
+    @property
+    def main(self) -> str: ...
+
+    def setting_names(self) -> Collection[str]: ...
+
+    def wrong_value(self, setting: str, value: Any) -> str: ...
+
+
+def check_settings(reader: Reader, name: str, kind: KnownLayer, raw: Any, spot: Spot) -> None:
+    """``raw`` stands below the layer's ``name``: a mapping of settings, the main value alone, or a choice of these."""
+    for given, here in _options(raw, spot):
+        if isinstance(given, dict):
+            reader.keys(given, here, kind.setting_names(), f"the layer '{name}'")
+            for setting, value in given.items():
+                _check_value(reader, kind, setting, value, here.key(setting))
+        elif kind.main and given is not None and not is_layer_list(given):
+            _check_value(reader, kind, kind.main, given, here)
+
+
+def _check_value(reader: Reader, kind: KnownLayer, setting: str, raw: Any, spot: Spot) -> None:
+    for value, here in _options(raw, spot):
+        if _is_plain(value) and (message := kind.wrong_value(setting, value)):
+            reader.wrong(here, message)
+
+
+def _options(raw: Any, spot: Spot) -> Iterator[tuple[Any, Spot]]:
+    """``raw`` itself, or what it is chosen from; nothing of other forms (nor of mistaken ones, which are told so)."""
+    if not forms_in(raw) and not mistaken_form(raw):
+        yield raw, spot
+    elif isinstance(raw.get("choice"), list):
+        for i, option in enumerate(raw["choice"]):
+            yield from _options(option, spot.key("choice").key(i))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether this is a value as a candidate will have it: a scalar, or a list of them, without expressions."""
+    if isinstance(value, list):
+        return bool(value) and all(not isinstance(item, list) and _is_plain(item) for item in value)
+    return not isinstance(value, dict) and not (isinstance(value, str) and value.startswith("="))
