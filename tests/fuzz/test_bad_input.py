@@ -112,7 +112,7 @@ def test_no_text_takes_a_second(text: str) -> None:
             Space.read(documents.parse(text[: documents.MOST_BYTES], "f")).count()
         return time.process_time() - started
 
-    assert min(read() for _ in range(2)) < SECONDS
+    assert read() < SECONDS or read() < SECONDS
 
 
 def test_no_more_problems_are_told_than_a_person_reads() -> None:
