@@ -411,9 +411,9 @@ class _Node:
 
 def _graph(settings: Mapping[str, Any]) -> Part:
     inputs = settings.get("inputs", [-1])
-    sign = {"sum": "+", "mean": "µ", "concat": "c"}[settings.get("merge", "sum")]
+    merge = settings.get("merge", "sum")
     nodes = [_Node(str(offset).replace("-", "−"), (), ()) for offset in inputs]
-    nodes += [_node(node, str(len(inputs) + i), sign) for i, node in enumerate(settings["nodes"])]
+    nodes += [_node(node, str(len(inputs) + i), merge) for i, node in enumerate(settings["nodes"])]
     output = settings.get("output", "last")
     if output != "last":
         fed = {source for node in nodes for source in node.sources}
@@ -428,9 +428,10 @@ def _graph(settings: Mapping[str, Any]) -> Part:
     return _routed(nodes, ranks)
 
 
-def _node(node: Mapping[str, Any], name: str, sign: str) -> _Node:
+def _node(node: Mapping[str, Any], name: str, merge: str) -> _Node:
     ops = [node["op"]] if "op" in node else node["ops"]
     parts = tuple(_stack([*_entries(op)] or [_box("identity")], 8.0) for op in ops)
+    sign = {"sum": "+", "mean": "µ", "concat": "c"}[node.get("merge", merge)]
     return _Node(name, tuple(node["from"]), parts or (_box("zeros"),), sign)
 
 

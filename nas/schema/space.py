@@ -220,9 +220,10 @@ def _written_graph(defs: _Definitions) -> Schema:
     """How candidates write it."""
     sources = {"type": "array", "items": {"type": "integer", "minimum": 0}}
     ops = {"type": "array", "items": ref("operation")}
+    merge = _graph_words(defs)["merge"]
     node = any_of(
-        mapping({"from": sources, "ops": ops}, "from", "ops"),
-        mapping({"from": sources, "op": ref("entry")}, "from", "op"),
+        mapping({"from": sources, "ops": ops, "merge": merge}, "from", "ops"),
+        mapping({"from": sources, "op": ref("entry"), "merge": merge}, "from", "op"),
     )
     nodes = {"type": "array", "items": node, "minItems": 1, "maxItems": MOST_GRAPH_NODES}
     return mapping({"nodes": nodes, **_graph_words(defs)}, "nodes")

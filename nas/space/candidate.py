@@ -108,8 +108,8 @@ def _quoted_settings(name: str, settings: Any) -> Any:
 
 def _quoted_node(node: dict[str, Any]) -> dict[str, Any]:
     if "op" in node:
-        return {"from": node["from"], "op": _quoted_entries(node["op"])}
-    return {"from": node["from"], "ops": [_quoted_entries(op) for op in node["ops"]]}
+        return node | {"op": _quoted_entries(node["op"])}
+    return node | {"ops": [_quoted_entries(op) for op in node["ops"]]}
 
 
 def _is_graph(name: str, settings: Any) -> bool:
@@ -168,9 +168,15 @@ def _graph(settings: dict[str, Any]) -> str:
 
 def _graph_node(node: dict[str, Any]) -> str:
     if "op" in node:
-        return f"{_operation(node['op'])}@({' + '.join(map(str, node['from']))})"
-    edges = (f"{_operation(op)}@{source}" for source, op in zip(node["from"], node["ops"], strict=True))
-    return " + ".join(edges) or "zeros"
+        merged = _merged(list(map(str, node["from"])), node)
+        return f"{_operation(node['op'])}@{merged if 'merge' in node else f'({merged})'}"
+    edges = [f"{_operation(op)}@{source}" for source, op in zip(node["from"], node["ops"], strict=True)]
+    return _merged(edges, node) or "zeros"
+
+
+def _merged(terms: list[str], node: dict[str, Any]) -> str:
+    """``a + b``, or ``concat(a, b)`` where the node says so itself."""
+    return f"{node['merge']}({', '.join(terms)})" if "merge" in node else " + ".join(terms)
 
 
 def _operation(entries: list[Entry]) -> str:

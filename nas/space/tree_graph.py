@@ -6,8 +6,10 @@ one entry, ``{graph: {nodes: [...]}}``, in which every computed node is written 
     {from: [0, 1], ops: [[...], [...]]}      merge(ops[0](node 0), ops[1](node 1)): an operation on each edge
     {from: [0, 1], op: [...]}                op(merge(node 0, node 1)): one operation for the node
 
+``merge: concat`` beside them is the node's own, where it is drawn for each node.
+
 Edges are written in the order of their sources, so that graphs which differ in the order of drawing alone have one
-hash; ``inputs`` and settings that are the defaults are left out.
+hash; ``inputs``, settings that are the defaults, a node's own sum, and the merge of less than two edges are left out.
 """
 
 from __future__ import annotations
@@ -46,8 +48,14 @@ class GraphNode:
     sources: Node
     ops: tuple[Node, ...]  # one for each source; or the node's one operation, where `on_merge`
     on_merge: bool
+    merge: Node | None = None  # its own, instead of the graph's
 
     def value(self, walk: Walk) -> dict[str, Any]:
+        written = self._edges(walk)
+        merge = DEFAULTS["merge"] if self.merge is None else self.merge.value(walk)
+        return written if merge == DEFAULTS["merge"] or len(written["from"]) < 2 else written | {"merge": merge}
+
+    def _edges(self, walk: Walk) -> dict[str, Any]:
         sources = self.sources.value(walk)
         ops = [op.value(walk) for op in self.ops]
         if self.on_merge:
@@ -58,7 +66,7 @@ class GraphNode:
         return {"from": [source for source, _ in edges], "ops": [op for _, op in edges]}
 
     def parts(self) -> Iterator[Decision | Define | Node]:
-        return iter((self.sources, *self.ops))
+        return iter((self.sources, *self.ops, *([] if self.merge is None else [self.merge])))
 
     def possible(self) -> frozenset[Any] | None:
         return None

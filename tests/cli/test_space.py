@@ -193,13 +193,13 @@ def test_a_picture_holds_every_layer_inside_its_canvas(folder):
     """Lost without it: a frame, a graph or a nested list whose layers the picture drops, or draws beside the paper."""
     conv = {"conv": {"filters": 8, "kernel": 3}}
     cell = {"nodes": [{"from": [0], "ops": [[conv]]}, {"from": [0, 1], "ops": [[{"identity": {}}], []]}]}
-    pick = {"inputs": [-2, -1], "nodes": [{"from": [0, 1], "op": [conv]}, {"from": [], "ops": []}], "output": "loose"}
+    pick = {"inputs": [-2, -1], "nodes": [{"from": [0, 1], "op": [conv], "merge": "concat"}, {"from": [], "ops": []}]}
     architecture = [
         {"flatten": {}},
         {"residual": [conv, {"norm": "batch"}, {"residual": [{"activation": "<&>"}]}]},
         *[conv, {"max_pool": 2}] * 3,
         {"graph": cell},
-        {"graph": pick},
+        {"graph": pick | {"output": "loose"}},
         {"mixture_of_experts": {"experts": 4, "expert": [{"linear": 3}], "scales": [1, 2.5]}},
         {"residual": []},
         {"skip": [{"max_pool": 2}, {"attention": {"window": None}}]},
@@ -210,7 +210,7 @@ def test_a_picture_holds_every_layer_inside_its_canvas(folder):
     )
     root = ElementTree.fromstring(text)
     drawn = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert drawn.count("concat") == 2, "of the second graph's output, and of the skip"
+    assert drawn.count("concat") == 3, "of the second graph's node and output, and of the skip"
     for word in ("flatten", "residual", "norm  batch", "activation  <&>", "3×", "zeros", "linear  3", "linear  59"):
         assert word in drawn, word
     assert "mixture_of_experts, experts 4, scales [1, 2.5]" in drawn

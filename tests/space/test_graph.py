@@ -156,12 +156,43 @@ def test_settings_that_are_the_defaults_are_not_written() -> None:
 
 
 def test_settings_may_be_choices() -> None:
-    space = graph(nodes=1, merge={"choice": ["sum", "mean"]}, stride={"choice": [1, 2]})
+    space = graph(nodes=1, output={"choice": ["last", "all"]}, stride={"choice": [1, 2]})
     assert [decision.path for decision in space.decisions] == [
-        "architecture.0.graph.merge",
+        "architecture.0.graph.output",
         "architecture.0.graph.stride",
     ]
-    assert cell(space, {"architecture.0.graph.merge": 1, "architecture.0.graph.stride": 0})["merge"] == "mean"
+    assert cell(space, {"architecture.0.graph.output": 1, "architecture.0.graph.stride": 0})["output"] == "all"
+
+
+def test_a_merge_that_is_a_choice_is_drawn_for_each_node() -> None:
+    space = graph(nodes=3, merge={"choice": ["sum", "concat"]})
+    second, third = (f"architecture.0.graph.node[{node}].merge" for node in (2, 3))
+    assert [decision.path for decision in space.decisions] == [second, third], "node 1 has one source"
+    drawn = cell(space, {second: 0, third: 1})
+    assert "merge" not in drawn
+    assert [node.get("merge") for node in drawn["nodes"]] == [None, None, "concat"]
+    assert space.replay({second: 0, third: 0}).candidate == graph(nodes=3, merge="sum").replay({}).candidate
+    skips = graph(nodes=2, **{"from": "previous"}, skip="subset", merge={"choice": ["mean", "concat"]})
+    skip, merge = "architecture.0.graph.node[2].skip:0", "architecture.0.graph.node[2].merge"
+    merges = [[node.get("merge") for node in cell(skips, {skip: on, merge: 1})["nodes"]] for on in (0, 1)]
+    assert merges == [[None, None], [None, "concat"]], "what merges nothing has one hash"
+
+
+def test_a_merge_that_is_a_define_is_drawn_once() -> None:
+    define = {"how": {"choice": ["sum", "concat"]}}
+    space = Space.read({"define": define, "architecture": [{"graph": {"nodes": 3, "op": "a", "merge": "=how"}}]})
+    (decision,) = space.decisions
+    assert cell(space, {decision.path: 1})["merge"] == "concat"
+
+
+def test_a_nodes_own_merge_is_read_back_and_is_readable() -> None:
+    space = graph(nodes=2, merge={"choice": ["mean", "concat"]})
+    candidate = space.replay({"architecture.0.graph.node[2].merge": 1}).candidate
+    again = Space.read(candidate.json()).replay({}).candidate
+    assert again.hash == candidate.hash
+    assert candidate.one_line() == "graph(1 = a @0; 2 = concat(a @0, a @1))"
+    nodes = [{"from": [0], "op": [{"a": {}}]}, {"from": [0, 1], "op": [{"b": {}}], "merge": "concat"}]
+    assert Candidate([{"graph": {"nodes": nodes}}], {}).one_line() == "graph(1 = a @(0); 2 = b @concat(0, 1))"
 
 
 def test_a_name_stands_for_one_decision_of_each_edge() -> None:

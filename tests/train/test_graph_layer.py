@@ -64,6 +64,25 @@ def test_an_operation_for_each_edge_is_merged(merge: str, expected: Any) -> None
     assert torch.allclose(network({"graph": graph})[0](x), expected(x))
 
 
+def test_a_node_merges_as_it_says_itself() -> None:
+    nodes = [node((0, TANH)), node((0, []), (1, DOUBLE)) | {"merge": "concat"}, node((0, []), (1, []))]
+    x = torch.randn(2, 3, 8, 6)
+    both = network({"graph": {"nodes": nodes, "output": "loose", "merge": "mean"}})[0](x)
+    assert torch.allclose(both, torch.cat([x, x.tanh().relu(), (x + x.tanh()) / 2], 1))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_a_node_concatenates_is_projected_to_the_width(stride: int) -> None:
+    """Lost without it: cells that are wider, and cost more, the more of their nodes concatenate."""
+    concat = {"merge": "concat"}
+    nodes = [node((0, TANH), (0, [])) | concat, {"from": [0, 1], "op": CONV} | concat, node((2, []), (1, [])) | concat]
+    for chosen in (nodes[:1], nodes[:2], nodes):
+        graph = {"graph": {"nodes": chosen, "match": {"project": 5}, "stride": stride}}
+        last_is_conv = len(chosen) == 2
+        assert shape_of(graph) == (4 if last_is_conv else 5, 8 // stride, 6 // stride)
+        assert cost(graph) == measured(network(graph))
+
+
 def test_an_operation_of_the_node_comes_after_the_merge() -> None:
     graph = {"nodes": [{"from": [0], "op": TANH}, {"from": [0, 1], "op": [{"activation": "relu"}]}]}
     x = torch.randn(2, 3, 8, 6)
@@ -189,6 +208,7 @@ WRONG = [
     ({"nodes": [node((1, []))]}, "node 1: it can read nodes 0 to 0, not [1]"),
     ({"nodes": [{"from": [0], "ops": []}]}, "architecture.0.graph.nodes.0: 1 sources and 0 operations"),
     ({"nodes": [{"from": [0]}]}, "architecture.0.graph.nodes.0: {from: [...], ops: [...]}"),
+    ({"nodes": [node((0, [])) | {"merge": "add"}]}, "architecture.0.graph.nodes.0.merge: 'add' is not allowed"),
     ({"nodes": [node((0, []))], "merge": "add"}, "architecture.0.graph.merge: 'add' is not allowed"),
     ({"nodes": [node((0, []))], "match": {"project": 0}}, "architecture.0.graph.match"),
     ({"nodes": [node((0, [{"conv": {"filters": 3, "groups": 2}}]))]}, "architecture.0.graph: nodes.0.ops.0.0.conv"),

@@ -8,9 +8,10 @@ Nodes are numbered inputs first (tree_graph.py). Paths of decisions, below the g
     .graph.node[3].edge[1].op       the operation on that edge; under `from: every` edges count up with their sources
     .graph.node[3].op               the operation of the node (from: previous)
     .graph.node[3].skip:1           whether node 1 is fed to it, too (skip: subset)
+    .graph.node[3].merge            how it merges, where `merge` is a choice; it is drawn for each node, as `op` is
 
-A node that has only one possible set of sources has no decision about it. Left out: a number of nodes that is drawn
-(choose between graphs), and merging by a choice for each node.
+A node that has only one possible set of sources has no decision about it, nor has one with a single source about its
+merge. Left out: a number of nodes that is drawn (choose between graphs).
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def read_graph(reader: Reader, raw: dict[str, Any], spot: Spot) -> Node | None:
     reader.keys(given, inner, EXPLICIT if explicit else SHORT, of)
     inputs = _inputs(reader, given, inner)
     nodes = _listed(reader, given, inner, len(inputs)) if explicit else _drawn(reader, given, inner, len(inputs))
-    settings = tuple((word, _setting(reader, given, inner, word)) for word in given if word in DEFAULTS)
+    words = [word for word in given if word in DEFAULTS and not (word == "merge" and _own_merge(given))]
+    settings = tuple((word, _setting(reader, given, inner, word)) for word in words)
     return None if nodes is None else Graph(inputs, nodes, settings)
 
 
@@ -107,6 +109,16 @@ def _setting(reader: Reader, given: dict[str, Any], inner: Spot, word: str) -> N
     return node
 
 
+def _own_merge(given: dict[str, Any]) -> bool:
+    """Whether each node has a merge of its own: it is drawn, and in place. A define of that name is drawn once."""
+    return isinstance(given.get("merge"), dict) and not isinstance(given.get("nodes"), list)
+
+
+def _merge(reader: Reader, given: dict[str, Any], here: Spot, most_sources: int) -> Node | None:
+    """A node's own merge; None where it is the graph's, or has no effect."""
+    return _setting(reader, given, here, "merge") if _own_merge(given) and most_sources > 1 else None
+
+
 def _is_positive(value: Any) -> bool:
     return is_number(value) and value >= 1 and value == int(value)
 
@@ -125,11 +137,11 @@ def _drawn(reader: Reader, given: dict[str, Any], inner: Spot, inputs: int) -> t
         return None
     if isinstance(pattern, tuple) and pattern[1] and not _can_pick(reader, inner, pattern[0], inputs + count - 1):
         return None
-    op, numbers = given["op"], range(inputs, inputs + count)
-    position = _position(reader, op, inner.key("op"), on_edge=pattern != "previous")
+    numbers = range(inputs, inputs + count)
+    position = _position(reader, given["op"], inner.key("op"), on_edge=pattern != "previous")
     if pattern != "previous":
-        return tuple(_node_with_edges(reader, op, position, inner, number, pattern) for number in numbers)
-    return tuple(_node_with_op(reader, op, position, inner, number, skip) for number in numbers)
+        return tuple(_node_with_edges(reader, given, position, inner, number, pattern) for number in numbers)
+    return tuple(_node_with_op(reader, given, position, inner, number, skip) for number in numbers)
 
 
 def _count(reader: Reader, given: dict[str, Any], inner: Spot) -> int | None:
@@ -179,7 +191,9 @@ def _skip(reader: Reader, given: dict[str, Any], inner: Spot, pattern: Any) -> b
     return True
 
 
-def _node_with_op(reader: Reader, op: Any, position: Position, inner: Spot, number: int, skip: bool) -> GraphNode:
+def _node_with_op(
+    reader: Reader, given: dict[str, Any], position: Position, inner: Spot, number: int, skip: bool
+) -> GraphNode:
     """Under ``previous``: the node before feeds it, and those that are skipped from; the operation is the node's."""
     here = _at_node(inner, number)
     sources: Node = Constant([number - 1])
@@ -190,16 +204,17 @@ def _node_with_op(reader: Reader, op: Any, position: Position, inner: Spot, numb
             reader.register(place.path, place)
         asked = tuple(Index(place.path, 2, ("no", "yes")) for place in places)
         sources = Entries((sources, Members(asked, tuple(map(Constant, range(number - 1))))))
-    return GraphNode(sources, (reader.node(op, here.key("op"), position),), True)
+    op = reader.node(given["op"], here.key("op"), position)
+    return GraphNode(sources, (op,), True, _merge(reader, given, here, number if skip else 1))
 
 
 def _node_with_edges(
-    reader: Reader, op: Any, position: Position, inner: Spot, number: int, pattern: str | tuple[int, bool]
+    reader: Reader, given: dict[str, Any], position: Position, inner: Spot, number: int, pattern: str | tuple[int, bool]
 ) -> GraphNode:
     here = _at_node(inner, number)
     sources, edges = _sources(reader, here, number, pattern)
-    ops = (reader.node(op, _at_edge(here, edge, "op", "op"), position) for edge in range(edges))
-    return GraphNode(sources, tuple(ops), False)
+    ops = tuple(reader.node(given["op"], _at_edge(here, edge, "op", "op"), position) for edge in range(edges))
+    return GraphNode(sources, ops, False, _merge(reader, given, here, edges))
 
 
 def _sources(reader: Reader, here: Spot, number: int, pattern: str | tuple[int, bool]) -> tuple[Node, int]:
@@ -242,26 +257,33 @@ def _listed(reader: Reader, given: dict[str, Any], inner: Spot, inputs: int) -> 
     raw, place = given["nodes"], inner.key("nodes")
     if not 1 <= len(raw) <= MOST_GRAPH_NODES:
         return reader.wrong(place, f"a graph has 1 to {MOST_GRAPH_NODES} computed nodes, not {len(raw)}")
-    nodes = [_written(reader, held, place.key(i), inner, inputs + i) for i, held in enumerate(raw)]
+    nodes = [_written(reader, given, held, place.key(i), inner, inputs + i) for i, held in enumerate(raw)]
     return tuple(node for node in nodes if node is not None) if None not in nodes else None
 
 
-def _written(reader: Reader, raw: Any, place: Spot, inner: Spot, number: int) -> GraphNode | None:
-    """``{from: [0, 1], ops: [...]}`` or ``{from: [0, 1], op: ...}``."""
+def _written(
+    reader: Reader, given: dict[str, Any], raw: Any, place: Spot, inner: Spot, number: int
+) -> GraphNode | None:
+    """``{from: [0, 1], ops: [...]}`` or ``{from: [0, 1], op: ...}``, and its own ``merge``."""
     if not isinstance(raw, dict) or "from" not in raw or ("ops" in raw) == ("op" in raw):
         message = "a node is written {from: [0, 1], ops: [one for each]} or {from: [0, 1], op: one for their merge}"
         return reader.wrong(place, message)
-    reader.keys(raw, place, ("from", "ops" if "ops" in raw else "op"), "a node of a graph")
+    reader.keys(raw, place, ("from", "ops" if "ops" in raw else "op", "merge"), "a node of a graph")
     sources = raw["from"]
     if not isinstance(sources, list) or not all(is_number(n) and n in range(number) for n in sources):
         message = f"`from` lists earlier nodes, 0 to {number - 1} for node {number}, not {shown(sources)}"
         return reader.wrong(place.key("from"), message)
     here = _at_node(inner, number, *place.at[len(inner.at) :])
     known = Constant([int(source) for source in sources])
+    merge = _setting(reader, raw, here, "merge") if "merge" in raw else None
+    if merge is not None and "merge" in given:
+        return reader.wrong(
+            here.key("merge"), "`merge` stands with each node or with the graph, not with both", key=True
+        )
     if "op" in raw:
         place = here.key("op")
         position = _position(reader, raw["op"], place, on_edge=False)
-        return GraphNode(known, (reader.node(raw["op"], place, position),), True)
+        return GraphNode(known, (reader.node(raw["op"], place, position),), True, merge)
     ops = raw["ops"]
     if not isinstance(ops, list) or len(ops) != len(sources):
         count = f"a list of {len(ops)}" if isinstance(ops, list) else shown(ops)
@@ -271,7 +293,7 @@ def _written(reader: Reader, raw: Any, place: Spot, inner: Spot, number: int) ->
     for edge, op in enumerate(ops):
         place = _at_edge(here, edge, "op", "ops", edge)
         nodes.append(reader.node(op, place, _position(reader, op, place, on_edge=True)))
-    return GraphNode(known, tuple(nodes), False)
+    return GraphNode(known, tuple(nodes), False, merge)
 
 
 # Both ----------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 Node 0 (and 1) are the inputs, the entries before the graph in its list; computed nodes are numbered after them. Each is
 written out in the candidate: ``{from: [0, 1], ops: [...]}`` merges one operation's result for each edge, ``{from: [0,
-1], op: [...]}`` applies one operation to what is merged. A node without edges is zeros.
+1], op: [...]}`` applies one operation to what is merged. A node without edges is zeros. ``merge: concat``
+beside them is the node's own, instead of the graph's.
 
 **Shapes.** With ``match: none`` everything that is merged must have one shape (``concat``: one size), or the candidate
 is invalid. With ``match: project`` the graph has a *width*: the channels of the entry before it times the graph's
@@ -11,7 +12,10 @@ as it was given, and twice as many at stride 2, as in DARTS. ``match: {project: 
 
     every input is projected to that width, at the smallest size among the inputs, unless it has that shape;
     where sums or means meet shapes that differ, each is projected to the width and the smallest size among them;
-    where maps of different sizes are concatenated, the larger ones are projected to the smallest size.
+    where maps of different sizes are concatenated, the larger ones are projected to the smallest size;
+    where a node's own merge concatenates, what comes of it is projected to the width: it is one of several
+    merges, and choosing it is not to widen all that follows. A graph whose ``merge`` is concat is wide on purpose,
+    as ENAS's is.
 
 A projection is a 1x1 convolution without bias, with the stride that leads to the smaller size, and batch norm (for
 vectors: a matrix and batch norm).
@@ -31,10 +35,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from nas.documents import hint
 from nas.errors import InvalidCandidate
 from nas.train.layers.blocks import Projection
 from nas.train.layers.layer import Layer, Links, Shape, chain, depth_of, flops_of, parameters_of, read_layers
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shapes = tuple[Shape, ...]
+Merge = Literal["sum", "mean", "concat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,11 @@ class Node:
     sources: tuple[int, ...]
     ops: tuple[tuple[Layer, ...], ...]
     on_merge: bool
+    merge: str = ""  # its own, instead of the graph's
     hashed: int = field(init=False, repr=False, compare=False)  # once: a graph is a key of several caches
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hashed", hash((self.sources, self.ops, self.on_merge)))
+        object.__setattr__(self, "hashed", hash((self.sources, self.ops, self.on_merge, self.merge)))
 
     def __hash__(self) -> int:
         return self.hashed
@@ -70,15 +77,17 @@ def _nodes(given: Any, info: ValidationInfo) -> tuple[Node, ...]:
 
 
 def _node(given: Any, place: str, table: Mapping[str, type[Layer]]) -> Node:
-    if not isinstance(given, Mapping) or set(given) not in ({"from", "ops"}, {"from", "op"}):
+    if not isinstance(given, Mapping) or set(given) - {"merge"} not in ({"from", "ops"}, {"from", "op"}):
         raise InvalidCandidate(f"{place}: {{from: [...], ops: [...]}} or {{from: [...], op: [...]}} is needed")
-    sources = tuple(given["from"])
+    sources, merge = tuple(given["from"]), given.get("merge", "")
+    if merge not in ("", *get_args(Merge)):
+        raise InvalidCandidate(f"{place}.merge: {merge!r} is not allowed{hint(merge, get_args(Merge))}")
     if "op" in given:
-        return Node(sources, (read_layers(given["op"], table, f"{place}.op"),), True)
+        return Node(sources, (read_layers(given["op"], table, f"{place}.op"),), True, merge)
     ops = tuple(read_layers(op, table, f"{place}.ops.{i}") for i, op in enumerate(given["ops"]))
     if len(ops) != len(sources):
         raise InvalidCandidate(f"{place}: {len(sources)} sources and {len(ops)} operations")
-    return Node(sources, ops, False)
+    return Node(sources, ops, False, merge)
 
 
 def _match(given: Any) -> Any:
@@ -91,7 +100,7 @@ class Graph(Layer):
     name, main = "graph", "nodes"
     nodes: Annotated[tuple[Node, ...], BeforeValidator(_nodes)]
     inputs: Annotated[tuple[int, ...], BeforeValidator(tuple)] = (-1,)
-    merge: Literal["sum", "mean", "concat"] = "sum"
+    merge: Merge = "sum"
     output: Literal["last", "all", "loose"] = "last"
     match: Annotated[Literal["none", "project"] | Positive, BeforeValidator(_match)] = "none"
     stride: Positive = 1
@@ -105,7 +114,7 @@ class Graph(Layer):
     def build(self, shape: Any) -> nn.Module:
         from nas.train.modules.graph import GraphModule
 
-        return GraphModule(plan(self, shape), self.merge)
+        return GraphModule(plan(self, shape))
 
     def parameters(self, before: Any, after: Shape) -> int:
         return plan(self, before).parameters
@@ -135,7 +144,8 @@ class Graph(Layer):
 class PlannedNode:
     sources: tuple[int, ...]
     edges: tuple[Links, ...]  # one for each source; empty chains pass on what comes
-    op: Links  # on the merge
+    merge: str
+    op: Links  # on the merge, after the projection of a concatenation
     shape: Shape
 
 
@@ -210,7 +220,7 @@ class _Planner:
         place = f"nodes.{number - len(self.before)}"
         if not node.sources:
             size = _size(_strided(self.shapes[len(self.before) - 1], self.graph.stride))
-            return PlannedNode((), (), [], _shape(self.width, size))
+            return PlannedNode((), (), "sum", [], _shape(self.width, size))
         strides = [self.graph.stride if source < len(self.before) else 1 for source in node.sources]
         ops = node.ops if not node.on_merge else ((),) * len(node.sources)
         on_op = node.on_merge and len(set(strides)) == 1
@@ -219,10 +229,14 @@ class _Planner:
             for i, (source, op, stride) in enumerate(zip(node.sources, ops, strides, strict=True))
         ]
         afters = [_after(links, self.shapes[source]) for links, source in zip(edges, node.sources, strict=True)]
-        ends, shape = self.merged(afters, self.graph.merge, f"node {number}")
+        merge = node.merge or self.graph.merge
+        ends, shape = self.merged(afters, merge, f"node {number}")
+        narrowed = self.projects and node.merge == "concat"
+        fit = _projected(shape, _shape(self.width, _size(shape))) if narrowed else []
+        shape = _after(fit, shape)
         op = self.edge(node.ops[0], shape, strides[0] if on_op else 1, f"{place}.op") if node.on_merge else []
         joined = tuple([*links, *end] for links, end in zip(edges, ends, strict=True))
-        return PlannedNode(node.sources, joined, op, _after(op, shape))
+        return PlannedNode(node.sources, joined, merge, [*fit, *op], _after(op, shape))
 
     def edge(self, op: Sequence[Layer], shape: Shape, stride: int, place: str) -> Links:
         try:

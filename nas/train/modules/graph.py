@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class GraphModule(nn.Module):
     """Computes every node in order, dead ends included: they are part of what the candidate costs."""
 
-    def __init__(self, plan: Plan, merge: str) -> None:
+    def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.merge = merge
         self.sources = [node.sources for node in plan.nodes]
+        self.merges = [node.merge for node in plan.nodes]
         self.shapes = [node.shape for node in plan.nodes]
         self.numbers = [number for number, _ in plan.outputs]
         self.inputs = nn.ModuleList(assemble(links) for links in plan.inputs)
@@ -33,10 +33,11 @@ class GraphModule(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         nodes = [module(x) for module, x in zip(self.inputs, inputs, strict=True)]
         edges_of: Any = self.edges  # a ModuleList's members are typed as bare modules
-        for sources, shape, edges, op in zip(self.sources, self.shapes, edges_of, self.ops, strict=True):
+        nodes_of = zip(self.sources, self.merges, self.shapes, edges_of, self.ops, strict=True)
+        for sources, merge, shape, edges, op in nodes_of:
             if sources:
                 terms = [edge(nodes[source]) for source, edge in zip(sources, edges, strict=True)]
-                nodes.append(op(_merged(terms, self.merge)))
+                nodes.append(op(_merged(terms, merge)))
             else:
                 nodes.append(inputs[-1].new_zeros(len(inputs[-1]), *shape))
         return _merged([end(nodes[number]) for number, end in zip(self.numbers, self.ends, strict=True)], "concat")
