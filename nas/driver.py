@@ -123,7 +123,7 @@ def machine(plan: Plan) -> Search:
     """The search machine of a plan, in the state of a run that has not begun."""
     config = plan.config
     with config.blaming("controller"):
-        controller = controllers.make(config.controller, plan.space, config.seed, trials=config.budget.trials)
+        controller = controllers.make(config.controller, plan.space, config.seed)
     try:
         assignments = plan.space.count().exact
     except InputError:

@@ -20,7 +20,7 @@ from nas.errors import InputError
 from nas.history import History
 from nas.leaderboard import Row, rows
 from nas.objective import VALUE, Objective
-from nas.plan import Plan, fresh_folder, going_on
+from nas.plan import Plan, finished, fresh_folder, going_on
 from nas.records import Failed
 from nas.reward import RewardSettings
 from nas.space import Candidate, Costs, Space
@@ -122,7 +122,10 @@ def search(
     )
     folder = fresh_folder(Path("runs") / config.name) if run is None else Path(run)
     if store.exists(folder / "journal"):
-        going_on(plan, store.history(folder), folder)
+        history = store.history(folder)
+        going_on(plan, history, folder)
+        if history.ended and finished(history, config.budget):  # nothing to do: a smaller budget is no change to record
+            return Run(folder, history.ended.reason, history.ended.message, history, config.reward)
     ended = driver.run(plan, folder, observe or (lambda search, now: None))
     done = Run(folder, ended.reason, ended.message, ended.history, config.reward)
     if done.best is None:

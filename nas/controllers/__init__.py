@@ -86,11 +86,8 @@ def parse(value: Any, document: Document | None = None, at: tuple[str | int, ...
     return settings
 
 
-def make(settings: Settings, space: Space, seed: int, *, trials: int | None = None) -> Controller:
+def make(settings: Settings, space: Space, seed: int) -> Controller:
     """The controller that ``settings`` describe, for one run; the space's ``start`` candidates come before its own.
-
-    ``trials``, the run's budget, is taken and not used: a run may be given more budget when it is resumed, and what a
-    controller does must not depend on that.
 
     Raises:
         InputError: the controller can not search this space, or a library it needs is not installed.

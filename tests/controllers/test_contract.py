@@ -65,7 +65,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def new(name: str, space: Space, seed: int = 7) -> Controller:
-    return make(parse(CONTROLLERS[name]), space, seed, trials=None)
+    return make(parse(CONTROLLERS[name]), space, seed)
 
 
 def asked(controller: Controller, number: int) -> Proposal:

@@ -161,3 +161,11 @@ def test_a_search_in_which_nothing_succeeded_warns_with_the_first_failure(tmp_pa
 def test_a_run_shows_in_one_line(tmp_path: Path) -> None:
     run = nas.search(SPACE, lambda candidate, context: 0.5, trials=2, cluster={"kind": "inline"}, run=tmp_path / "run")
     assert repr(run) == f"<Run {str(tmp_path / 'run')!r}: budget, 2 trials, best reward 0.5>"
+
+
+def test_a_finished_run_with_a_smaller_budget_is_shown_and_its_journal_left_alone(tmp_path: Path) -> None:
+    run = nas.search(SPACE, parabola, trials=4, cluster={"kind": "inline"}, run=tmp_path / "run")
+    before = {file: file.read_bytes() for file in sorted((tmp_path / "run/journal").iterdir())}
+    again = nas.search(SPACE, parabola, trials=2, cluster={"kind": "inline"}, run=tmp_path / "run")
+    assert {file: file.read_bytes() for file in sorted((tmp_path / "run/journal").iterdir())} == before
+    assert again.best == run.best and again.reason == "budget" and len(again.history.trials) == 4

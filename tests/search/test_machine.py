@@ -44,7 +44,7 @@ def machine(
 ) -> Search:
     read = Space.read(space)
     search = Search(
-        controllers.make(controllers.parse(controller), read, 1, trials=trials),
+        controllers.make(controllers.parse(controller), read, 1),
         partial(compute, RewardSettings(maximize="value")),
         Budget(trials, seconds),
         read.count().exact,
