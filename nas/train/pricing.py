@@ -44,6 +44,7 @@ from nas.train.layers.embedding import Embedding, HashedEmbedding
 from nas.train.layers.experts import MixtureOfExperts
 from nas.train.layers.features import BatchNorm, GroupNorm, LayerNorm, RmsNorm, Shuffle, SqueezeExcite
 from nas.train.layers.feedforward import MlpBlock, hidden
+from nas.train.layers.graph import Graph, plan
 from nas.train.layers.pooling import AvgPool, GlobalPool, MaxPool, Upsample
 from nas.train.layers.recurrent import Recurrent
 from nas.train.layers.tokens import tokens
@@ -173,9 +174,17 @@ def _kept(layer: Layer, before: Any, after: Any) -> Kept:
         return Kept(*measured(layer, before, after))
     parts = [kept_by(links) for links in chains]
     ends = sum(_bytes(links[-1][2]) for links, part in zip(chains, parts, strict=True) if part.last)
+    if isinstance(layer, Graph):
+        ends += _merged_anew(layer, before)
     if len(chains) == 1 and chains[0][-1][2] == after:
         return parts[0]
     return Kept(any(part.first for part in parts), False, sum(part.within for part in parts) + ends)
+
+
+def _merged_anew(graph: Graph, before: Any) -> int:
+    """Bytes of sums and concatenations that are nobody's output, and which the operation upon them keeps."""
+    ops = [node.op for node in plan(graph, before).nodes if node.op and len(node.sources) > 1]
+    return sum(_bytes(op[0][1]) for op in ops if kept_by(op).first)
 
 
 def _bytes(shape: Any) -> int:

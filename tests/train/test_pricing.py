@@ -15,7 +15,7 @@ from nas.errors import InputError, InvalidCandidate
 from nas.space import Candidate, Space
 from nas.train import network
 from nas.train.hyperparameters import chosen_optimizer, read_hyperparameters
-from nas.train.layers import LAYERS, read, shape_after
+from nas.train.layers import LAYERS, Layer, read, shape_after
 from nas.train.optimizers import make
 from nas.train.pricing import Pricing, kept_by, signature
 from nas.train.settings import SGD, AdamW, Optimizer, TrainSettings
@@ -85,6 +85,8 @@ def test_a_tensor_that_two_layers_keep_counts_once() -> None:
 
 
 MAP, SEQUENCE = (4, 6, 6), (10, 8)
+CONCATENATING = {"from": [0, 0], "ops": [[{"conv": 4}], [{"activation": "tanh"}]], "merge": "concat"}
+ON_A_SUM = {"from": [0, 0], "ops": [[{"conv": 4}], [{"activation": "tanh"}]]}
 RULED: list[tuple[tuple[int, ...], Any]] = [
     *((MAP, {"activation": name}) for name in ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish")),
     *((MAP, {"activation": name}) for name in ("hardswish", "tanh", "sigmoid")),
@@ -102,6 +104,8 @@ RULED: list[tuple[tuple[int, ...], Any]] = [
     (MAP, {"global_pool": "average"}),
     *((MAP, {name: {}}) for name in ("rms_norm", "shuffle", "identity")),
     (MAP, {"squeeze_excite": 0.5}),
+    (MAP, {"graph": {"nodes": [CONCATENATING], "match": "project"}}),
+    (MAP, {"graph": {"nodes": [ON_A_SUM, {"from": [0, 1], "op": [{"conv": 8}]}]}}),
     (MAP, {"squeeze_excite": {"ratio": 0.5, "gate": "hard_sigmoid"}}),
     ((9,), {"embedding": {"units": 4, "vocabulary": 5}}),
     ((9,), {"hashed_embedding": {"units": 4, "shared": 3}}),
@@ -118,13 +122,18 @@ RULED: list[tuple[tuple[int, ...], Any]] = [
 ROUGH = {"mixture_of_experts": 0.4, "gru": 0.2, "lstm": 0.2, "attention": 0.35, "transformer_block": 0.35}
 
 
+def before_of(layer: Layer, shape: tuple[int, ...]) -> Any:
+    return shape if layer.inputs_from() is None else (shape,)
+
+
 @pytest.mark.parametrize(("shape", "layer"), RULED, ids=lambda value: str(value))
 def test_what_is_kept_by_rule_is_what_autograd_keeps(shape: tuple[int, ...], layer: dict[str, Any]) -> None:
     """The rules stand for the measurement, which they only spare. What several cells keep is a rough rule."""
     (built,) = read([layer])
-    by_rule = kept_by([(built, shape, shape_after(built, shape))])
+    before = before_of(built, shape)
+    by_rule = kept_by([(built, before, shape_after(built, before))])
     saved: dict[int, torch.Tensor] = {}
-    module, x = built.build(shape).train(), torch.randn(8, *shape, requires_grad=not built.items)
+    module, x = built.build(before).train(), torch.randn(8, *shape, requires_grad=not built.items)
     x = torch.randint(5, x.shape).float() if built.items else x
     own = {p.untyped_storage().data_ptr() for p in (*module.parameters(), *module.buffers())}
 
@@ -145,8 +154,9 @@ def test_what_is_kept_by_rule_is_what_autograd_keeps(shape: tuple[int, ...], lay
 def test_shapes_by_rule_are_those_that_the_module_gives(shape: tuple[int, ...], layer: dict[str, Any]) -> None:
     """A rule that disagreed with its module would make an impossible network look possible."""
     (built,) = read([layer])
-    output = built.build(shape).eval()(torch.zeros(2, *shape))
-    assert shape_after(built, shape) == tuple(output.shape[1:])
+    before = before_of(built, shape)
+    output = built.build(before).eval()(torch.zeros(2, *shape))
+    assert shape_after(built, before) == tuple(output.shape[1:])
 
 
 def allocated(one: Candidate) -> int:
