@@ -252,6 +252,37 @@ def test_a_gru_is_its_equations() -> None:
     assert torch.allclose(module(x), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("output", ["all", "last"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_lstm_is_its_equations(bidirectional: bool, output: str) -> None:
+    # Gates in another order still train; and a direction that is read from its wrong end has seen one step alone.
+    given = {"units": 5, "bidirectional": bidirectional, "output": output}
+    module: Any = layer("lstm", given).build(SEQUENCE)
+    x = torch.randn(2, *SEQUENCE)
+
+    def run(steps: Tensor, suffix: str) -> Tensor:
+        of = {
+            name: getattr(module.cell, f"{name}_l0{suffix}")
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        }
+        h = c = torch.zeros(2, 5)
+        outputs = []
+        for step in steps.transpose(0, 1):
+            gates = step @ of["weight_ih"].T + of["bias_ih"] + h @ of["weight_hh"].T + of["bias_hh"]
+            i, f, g, o = gates.chunk(4, 1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+    directions = [run(x, "")] + ([run(x.flip(1), "_reverse")] if bidirectional else [])
+    if output == "last":
+        expected = torch.cat([outputs[:, -1] for outputs in directions], -1)
+    else:
+        expected = torch.cat([directions[0], *(outputs.flip(1) for outputs in directions[1:])], -1)
+    assert torch.allclose(module(x), expected, atol=1e-6)
+
+
 def test_an_lstms_flops_are_those_of_its_products() -> None:
     # torch counts none of an LSTM; unrolled by hand it is two matrix products for each step and direction.
     one = layer("lstm", {"units": 5, "bidirectional": True})
@@ -261,6 +292,39 @@ def test_an_lstms_flops_are_those_of_its_products() -> None:
             _ = torch.zeros(1, 12) @ cell.weight_ih.T
             _ = torch.zeros(1, 5) @ cell.weight_hh.T
     assert one.flops(SEQUENCE, (10, 10)) == counter.get_total_flops()
+
+
+# The feed-forward half ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [MAP, SEQUENCE, VECTOR])
+def test_an_mlp_block_is_its_equation(shape: Shape) -> None:
+    # x + W2 f(W1 norm(x) + b1) + b2 for each token: a norm over another axis, or none, would still train.
+    module: Any = layer("mlp_block", {"ratio": 1.5, "activation": "silu"}).build(shape)
+    first, _, second = module.body.body
+    norm = module.norm.body
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(2, *shape)
+    tokens = x.flatten(2).transpose(1, 2) if shape == MAP else x
+    centred = tokens - tokens.mean(-1, keepdim=True)
+    normed = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
+    inside = normed @ first.weight.T + first.bias
+    assert inside.shape[-1] == 18  # 1.5 times 12 features
+    expected = tokens + inside * inside.sigmoid() @ second.weight.T + second.bias
+    expected = expected.transpose(1, 2).reshape(x.shape) if shape == MAP else expected
+    assert torch.allclose(module(x), expected, atol=1e-5)
+
+
+def test_an_mlp_blocks_dropout_spares_what_comes_in() -> None:
+    # Were it on the sum, a residual network would lose its input with every block.
+    module: Any = layer("mlp_block", {"dropout": 0.5}).build(SEQUENCE)
+    x = torch.randn(2, *SEQUENCE)
+    without = module.eval()(x) - x
+    added = module.train()(x) - x
+    dropped = added.abs() < 1e-6
+    assert dropped.any() and not dropped.all()
+    assert torch.allclose(added[~dropped], 2 * without[~dropped], atol=1e-5)
 
 
 # Embeddings ----------------------------------------------------------------------------------------------------------
