@@ -104,11 +104,13 @@ def _read(document: documents.Document, given: _Given, parts: Parts | None, *, p
     task = given.task
     if not priced:
         return Space.read(document, task)
+    from nas.train.hyperparameters import SECTION
     from nas.train.layers import LAYERS
 
     layers = parts.layers if parts else LAYERS
     is_network = isinstance(document.data, dict) and "architecture" in document.data
-    return Space.read(document, task, layers=layers, costs=_costs(given, layers) if is_network and task else None)
+    costs = _costs(given, layers) if is_network and task else None
+    return Space.read(document, task, layers=layers, hyperparameters=SECTION, costs=costs)
 
 
 def _costs(given: _Given, layers: Table) -> Costs:

@@ -45,13 +45,15 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
         InputError: the space has errors, its constraints leave nothing, or the data cannot be found.
     """
     from nas.train import describe
+    from nas.train.hyperparameters import SECTION
     from nas.train.plugins import load
 
     parts = load(tuple(plugins))
     with config.blaming("task"):
         task = describe(config.task, config.data, parts.datasets)
     pricing = _pricing(config, task, parts.layers)
-    space = Space.read(config.space_document(), task, layers=parts.layers, costs=Costs(pricing, pricing.names))
+    costs = Costs(pricing, pricing.names)
+    space = Space.read(config.space_document(), task, layers=parts.layers, hyperparameters=SECTION, costs=costs)
     with config.blaming("latency_table"):
         _require_latencies(space, pricing)
     with config.blaming("space"):

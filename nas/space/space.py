@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nas.space.batch import Batch, ChooseMany
-    from nas.space.grammar.settings import KnownLayer
+    from nas.space.grammar.settings import KnownLayer, KnownSection
 
 REDRAWS = 1_000  # of a draw that violates a constraint, before the space counts as exhausted
 
@@ -64,9 +64,11 @@ class Space:
         task: Mapping[str, int | float | str] | None = None,
         *,
         layers: Mapping[str, KnownLayer] | None = None,
+        hyperparameters: KnownSection | None = None,
         costs: Costs | None = None,
     ) -> Space:
-        """Read a space; ``task`` are the values of ``=task.*``, ``layers`` those to allow (None: any).
+        """Read a space; ``task`` are the values of ``=task.*``, ``layers`` those to allow (None: any), and
+        ``hyperparameters`` what is known of those that are trained with (None: nothing).
 
         With ``costs`` a walk also finds out what each candidate costs and whether it can be built at all. Without
         them, constraints over costs are read and not judged.
@@ -80,9 +82,9 @@ class Space:
         if not isinstance(document, Document):
             document = plain(document)
         priced = None if costs is None else costs.names
-        name, architecture, hyperparameters, constraints = read_space(document, task or {}, layers, priced)
+        name, architecture, others, constraints = read_space(document, task or {}, layers, hyperparameters, priced)
         source = copied(document.data)
-        space = Space(name, source, dict(task or {}), architecture, hyperparameters, constraints, costs)
+        space = Space(name, source, dict(task or {}), architecture, others, constraints, costs)
         return replace(space, start=read_start(document, space)) if "start" in source else space
 
     @cached_property

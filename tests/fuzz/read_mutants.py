@@ -34,6 +34,7 @@ from nas.report import yaml
 from nas.space import Space
 from nas.space.constraints import Costs
 from nas.train import describe
+from nas.train.hyperparameters import SECTION
 from nas.train.layers import LAYERS
 from nas.train.pricing import Pricing
 from nas.train.settings import TrainSettings
@@ -72,7 +73,7 @@ def read_space(document: Document, task: dict[str, Any]) -> None:
     pricing = Pricing(task, TrainSettings(), None, LAYERS)
     is_network = isinstance(document.data, dict) and "architecture" in document.data
     costs = Costs(pricing, pricing.names) if is_network else None
-    space = Space.read(document, task, layers=LAYERS, costs=costs)
+    space = Space.read(document, task, layers=LAYERS, hyperparameters=SECTION, costs=costs)
     found = inspect.check(inspect.Opened(space, Path(document.file), ""), samples=SAMPLES)
     report.page(found.plain())
     report.tree(space.source, terminal=False)

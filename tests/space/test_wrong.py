@@ -11,6 +11,7 @@ import pytest
 from nas import documents
 from nas.errors import InputError
 from nas.space import Space
+from nas.train.hyperparameters import SECTION
 from nas.train.layers import LAYERS
 
 WRONG = Path(__file__).parent / "wrong"
@@ -21,8 +22,9 @@ KNOWN = {name: LAYERS[name] for name in ("conv", "linear", "norm", "activation",
 def test_messages_of_a_wrong_file_are_these(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lost without it: line, column, remedy, and that all mistakes of a file are told at once."""
     monkeypatch.chdir(WRONG)
+    trained = SECTION if file == "hyperparameters.yaml" else None  # elsewhere they are any words
     with pytest.raises(InputError) as raised:
-        Space.read(documents.read(Path(file)), {"classes": 10}, layers=KNOWN)
+        Space.read(documents.read(Path(file)), {"classes": 10}, layers=KNOWN, hyperparameters=trained)
     golden = (WRONG / file).with_suffix(".txt")
     if os.environ.get("NAS_WRITE_GOLDEN"):
         golden.write_text(f"{raised.value}\n")
@@ -39,6 +41,20 @@ def test_one_mistake_in_a_repeated_body_is_told_once() -> None:
     with pytest.raises(InputError) as raised:
         Space.read({"architecture": [body, {"repeat": {"times": 3, "of": "flatten"}}]})
     assert len(raised.value.problems) == 1
+
+
+def test_what_is_not_trained_by_us_may_have_any_hyperparameters() -> None:
+    """Lost without it: a space for a callable of one's own, refused because it says `temperature`."""
+    Space.read({"hyperparameters": {"temperature": -1, "batch_size": -3}}, hyperparameters=SECTION)
+    Space.read({"architecture": ["flatten"], "hyperparameters": {"temperature": -1}})
+
+
+def test_hyperparameters_that_the_trainer_takes_are_accepted() -> None:
+    rate = {"float": [1e-3, 0.1], "log": True}
+    optimizer = {"choice": ["adamw", {"sgd": {"learning_rate": "=rate", "momentum": 0}}, {"lamb": {}}]}
+    given = {"batch_size": {"choice": [32, "=2 * 32"]}, "optimizer": optimizer, "weight_decay": None}
+    space = {"define": {"rate": rate}, "architecture": ["flatten"], "hyperparameters": given}
+    Space.read(space, layers=KNOWN, hyperparameters=SECTION)
 
 
 ENAS = {"from": "previous", "skip": "subset"}

@@ -23,7 +23,7 @@ from nas.space.constraints import Constraint
 from nas.space.decisions import Index
 from nas.space.expressions import ExpressionError, Impossible, Parsed, as_integer_if_whole, parse
 from nas.space.grammar import conditions, graph, values
-from nas.space.grammar.settings import KnownLayer, check_settings
+from nas.space.grammar.settings import KnownLayer, KnownSection, check_section, check_settings
 from nas.space.grammar.spot import LeadsBack, Position, Scope, Spot
 from nas.space.grammar.values import canonical, is_single, labels_of, shown
 from nas.space.tree import (
@@ -64,23 +64,25 @@ def read_space(
     document: Document,
     task: Mapping[str, Any],
     layers: Mapping[str, KnownLayer] | None,
+    hyperparameters: KnownSection | None,
     priced: Collection[str] | None,
 ) -> tuple[str, Node | None, Node, tuple[Constraint, ...]]:
     """The name, the architecture's node (None where there is none), the hyperparameters' node, and the constraints.
 
-    ``priced`` are the costs that constraints may name; None: all.
+    ``hyperparameters``: those that may stand beside an architecture; None: any. ``priced`` are the costs that
+    constraints may name; None: all.
 
     Raises:
         InputError: with every problem of the document, in the order of its lines.
     """
-    reader = Reader(document, task, layers, priced)
+    reader = Reader(document, task, layers, hyperparameters, priced)
     data = document.data
     if not isinstance(data, dict):
         raise InputError(document.problem((), f"a space is a mapping with {', '.join(SECTIONS)}, not {shown(data)}"))
-    name, architecture, hyperparameters, constraints = reader.sections(data)
+    read = reader.sections(data)
     if reader.problems:
         raise InputError(*sorted(reader.problems, key=lambda problem: (problem.line, problem.column)))
-    return name, architecture, hyperparameters, constraints
+    return read
 
 
 class Reader:
@@ -89,11 +91,13 @@ class Reader:
         document: Document,
         task: Mapping[str, Any],
         layers: Mapping[str, KnownLayer] | None,
+        hyperparameters: KnownSection | None,
         priced: Collection[str] | None,
     ) -> None:
         self.document = document
         self.task = task
         self.layers = layers
+        self.hyperparameters = hyperparameters
         self.priced = priced
         self.problems: dict[Problem, None] = {}
         self.paths: dict[str, Spot] = {}  # of decisions, each with where it was read
@@ -144,7 +148,10 @@ class Reader:
                 architecture = self.entry(data["architecture"], Spot(("architecture",), "architecture", scope))
             given = data.get("hyperparameters", {})
             if isinstance(given, dict) and not forms_in(given):
-                hyperparameters = self.value(given, Spot(("hyperparameters",), "hyperparameters", scope))
+                here = Spot(("hyperparameters",), "hyperparameters", scope)
+                if self.hyperparameters is not None and architecture is not None:
+                    check_section(self, self.hyperparameters, given, here, "`hyperparameters`")
+                hyperparameters = self.value(given, here)
             else:
                 self.wrong(top.key("hyperparameters"), f"`hyperparameters` is a mapping of names, not {shown(given)}")
                 hyperparameters = Mapped(())

@@ -1,4 +1,4 @@
-"""What a file writes out of a layer's settings: unknown words and impossible values, at their place.
+"""What a file writes out of settings, of layers and of training: unknown words and impossible values, at their place.
 
 Left out: what expressions, ranges and defines come to. Those, and settings that do not go together, are judged with the
 candidate; ``nas space check`` says how many fail.
@@ -25,6 +25,36 @@ class KnownLayer(Protocol):
     def setting_names(self) -> Collection[str]: ...
 
     def wrong_value(self, setting: str, value: Any) -> str: ...
+
+
+class KnownSection(Protocol):
+    """All that is to be known of a mapping of settings of which some are mappings again."""
+
+    def setting_names(self) -> Collection[str]: ...
+
+    def within(self, setting: str) -> KnownSection | None: ...  # what is known of its mapping; None: it can be none
+
+    def wrong_value(self, setting: str, value: Any) -> str: ...
+
+
+def check_section(reader: Reader, section: KnownSection, raw: dict[str, Any], spot: Spot, of: str) -> None:
+    """``raw`` is a mapping of settings, of which each may be a choice."""
+    names = section.setting_names()
+    reader.keys(raw, spot, names, of)
+    for setting in [name for name in raw if name in names]:
+        inner = section.within(setting)
+        for given, here in _options(raw[setting], spot.key(setting)):
+            value = given
+            if isinstance(given, dict):  # with its settings left out, which are judged one by one
+                value = {name: {} for name in given if inner and inner.within(name)}
+                if inner:
+                    check_section(reader, inner, given, here, f"`{setting}`")
+                    if not all(name in inner.setting_names() for name in given):
+                        continue
+            elif not _is_plain(given):
+                continue
+            if message := section.wrong_value(setting, value):
+                reader.wrong(here, message)
 
 
 def check_settings(reader: Reader, name: str, kind: KnownLayer, raw: Any, spot: Spot) -> None:
