@@ -19,7 +19,7 @@ missing. It is the layer's name, its main setting, other settings that are not t
 
     conv 32 kernel=5 @ 16x28x28: 0.31        measured for this layer at this shape
     conv 32 kernel=[1, 7] @ 16x28x28: 0.2    another kernel
-    residual [conv 32, norm] @ 32x28x28: 0.4 a layer made of layers, as a whole; without its line, its parts are summed
+    residual [conv 32, norm batch] @ 32x28x28: 0.4   a layer made of layers, whole; without its line, its parts' sum
     activation: 0.01                         whatever settings and shape a layer of this name has, if not listed above
 """
 

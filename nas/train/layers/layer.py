@@ -1,6 +1,6 @@
 """What a layer is: its settings, its module for an input shape, and its closed-form costs.
 
-Adding one is one act: a class here or in a file beside, and its name in ``layers.LAYERS``.
+Adding one is one act: a class here or in a file beside, its name in ``layers.LAYERS``, its row in docs/spaces.md.
 
     class Linear(Layer):
         name, main = "linear", "units"          # `linear: 10` means `linear: {units: 10}`
