@@ -284,8 +284,8 @@ def space_check(
     opened = inspect.open_space(space, config, _task(task, more), _plugins(plugin), costs=True)
     found = inspect.check(opened, samples=samples, seed=seed, exact=exact)
     _print(_as_long_json(found.plain()) if json else report.page(found.plain()))
-    if not found.works:
-        raise InputError(f"{opened.file}: no sample can be trained")
+    if found.nothing:
+        raise InputError(found.nothing)
 
 
 @space_app.command("show")

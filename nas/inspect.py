@@ -18,14 +18,15 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from nas import config as configs
 from nas import documents, seeds, shipped
 from nas.errors import InputError, NasError, Problem
-from nas.space import Count, Draw, Space, draw_prior
+from nas.space import Count, Draw, Space, survey
+from nas.space.blame import tally, unmasked, verdict
 from nas.space.constraints import Costs
 from nas.train.settings import Kind, TrainSettings
 
@@ -197,16 +198,20 @@ class Check:
     count: Count | None
     uncounted: str  # why there is no count
     samples: int
-    rejected: Mapping[str, int]  # constraint -> how many violate it
+    constraints: int
+    rejected: int  # violate any constraint
+    violated: Mapping[str, int]  # constraint -> how many violate it, whatever the others say
+    violated_alone: Mapping[str, int]  # constraint -> how many violate it and no other
     invalid: Mapping[str, int]  # reason -> how many cannot be built
     costs: Mapping[str, Sequence[float]]  # at QUANTILES of the others
     costs_from: str = ""  # how they were found, or why they were not
     active: tuple[int, int] = (0, 0)  # the fewest and most decisions of a sample
+    nothing: Problem | None = None  # why no candidate can be trained
 
     @property
     def works(self) -> bool:
-        """Whether any sample can be trained."""
-        return sum(self.rejected.values()) + sum(self.invalid.values()) < self.samples
+        """Whether any candidate was found that can be trained."""
+        return self.nothing is None
 
     def plain(self) -> dict[str, Any]:
         """JSON-like; integers of a count may be beyond 64 bits."""
@@ -220,7 +225,10 @@ class Check:
             "count": count_plain(self.count),
             "uncounted": self.uncounted or None,
             "samples": self.samples,
-            "rejected": dict(self.rejected),
+            "constraints": self.constraints,
+            "rejected": self.rejected,
+            "violated": dict(self.violated),
+            "violated_alone": dict(self.violated_alone),
             "invalid": dict(self.invalid),
             "costs": {
                 name: {f"{q:.0%}": value for q, value in zip(QUANTILES, values, strict=True)}
@@ -228,6 +236,7 @@ class Check:
             },
             "costs_from": self.costs_from,
             "works": self.works,
+            "nothing": str(self.nothing) if self.nothing else None,
         }
 
 
@@ -240,8 +249,10 @@ def count_plain(count: Count | None) -> dict[str, Any] | None:
 
 @dataclass(slots=True)
 class _Findings:
-    rejected: Counter[str] = field(default_factory=Counter)
-    invalid: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
+    violated: Counter[str] = field(default_factory=Counter)
+    violated_alone: Counter[str] = field(default_factory=Counter)
+    invalid: list[str] = field(default_factory=list)
     costs: dict[str, list[float]] = field(default_factory=dict)
     active: list[int] = field(default_factory=list)
 
@@ -252,12 +263,17 @@ def check(opened: Opened, *, samples: int | None = None, seed: int = 0, exact: b
     exact = exact and space.costs is not None
     samples = samples or (EXACT_SAMPLES if exact else SAMPLES)
     found = _Findings()
-    for draw in _plain_draws(space, samples, seed):
+    for number in range(samples):
+        draw = unmasked(space, random.Random(seeds.derive(seed, "check", number)))
         found.active.append(len(draw.decisions))
-        if draw.violated:
-            found.rejected[draw.violated] += 1
-        elif draw.invalid:
-            found.invalid[draw.invalid] += 1
+        judged = verdict(space, draw)
+        if judged.invalid and all(constraint.costs for constraint in judged.violated):
+            found.invalid.append(judged.invalid)
+        elif judged.violated:
+            found.rejected += 1
+            found.violated.update(constraint.text for constraint in judged.violated)
+            if len(judged.violated) == 1:
+                found.violated_alone[judged.violated[0].text] += 1
         else:
             for name, value in (_measured(draw, opened) if exact else draw.costs).items():
                 found.costs.setdefault(name, []).append(value)
@@ -271,19 +287,22 @@ def check(opened: Opened, *, samples: int | None = None, seed: int = 0, exact: b
         count=count,
         uncounted=uncounted,
         samples=samples,
-        rejected=dict(found.rejected.most_common()),
-        invalid=dict(found.invalid.most_common()),
+        constraints=len(space.constraints),
+        rejected=found.rejected,
+        violated=dict(found.violated.most_common()),
+        violated_alone=dict(found.violated_alone),
+        invalid=tally(found.invalid),
         costs={name: _quantiles(values) for name, values in found.costs.items()},
         costs_from=_costs_from(opened, exact),
         active=(min(found.active), max(found.active)),
+        nothing=_nothing(opened) if found.rejected + len(found.invalid) == samples else None,
     )
 
 
-def _plain_draws(space: Space, samples: int, seed: int) -> Iterator[Draw]:
-    """Draws from the prior as it was written: no masks, so that what is rejected is what constraints take away."""
-    for number in range(samples):
-        rng = random.Random(seeds.derive(seed, "check", number))
-        yield space.walk(lambda decision, rng=rng: draw_prior(decision, rng), masked=False)  # type: ignore[misc]
+def _nothing(opened: Opened) -> Problem | None:
+    """As a search would say before it begins, at the file where it has no place of its own."""
+    problem = survey.nothing(opened.space)
+    return replace(problem, file=str(opened.file)) if problem and not problem.file else problem
 
 
 def _counted(space: Space) -> tuple[Count | None, str]:

@@ -18,6 +18,7 @@ from typing import Any
 from nas.records import Exhausted, Proposal
 from nas.seeds import derive
 from nas.space import Decision, Draw, Index, Integer, Space
+from nas.space.blame import blame
 
 REDRAWS = 1_000  # per ask, of repeats and of draws that violate a constraint
 FROM_PRIOR = 100  # rejected draws of one ask, after which the prior draws
@@ -34,20 +35,21 @@ class Rejections:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._violated: list[str] = []
+        self._draws: list[Draw] = []
 
     def __len__(self) -> int:
-        return len(self._violated)
+        return len(self._draws)
 
     def takes(self, draw: Draw) -> bool:
         """Whether it violates a constraint; it is counted then."""
         if draw.violated:
-            self._violated.append(draw.violated)
+            self._draws.append(draw)
         return bool(draw.violated)
 
     def exhausted(self) -> Exhausted:
         """To be answered where every draw of the ask was rejected."""
-        return Exhausted(str(self._space.blame(self._violated)))
+        lead = f"{len(self):,} draws in a row violate a constraint"
+        return Exhausted(str(blame(self._space, self._draws, lead)))
 
 
 def to_proposal(

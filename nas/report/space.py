@@ -311,8 +311,8 @@ def page(found: Mapping[str, Any]) -> str:
         *_task_line(found),
         f"{found['decisions']:,} decisions, {active} of them active in a candidate",
         count(found["count"]["by_free_floats"]) if found["count"] else found["uncounted"],
-        *_shares("are rejected by constraints", found["rejected"], found["samples"]),
-        *_shares("cannot be built", found["invalid"], found["samples"]),
+        *_rejected(found),
+        *_invalid(found),
     ]
     if found["costs"]:
         lines += ["", *_costs(found["costs"])]
@@ -327,10 +327,20 @@ def _task_line(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"task of {found['task_from']}: {values}" if found["task_from"] != "--task" else f"task: {values}"
 
 
-def _shares(what: str, reasons: Mapping[str, int], samples: int) -> Iterator[str]:
+def _rejected(found: Mapping[str, Any]) -> Iterator[str]:
+    """Each constraint that rejects some, on its own: a sample may violate several."""
+    samples, violated = found["samples"], found["violated"]
+    yield f"{_percent(found['rejected'], samples)} of {samples:,} samples are rejected by constraints"
+    for constraint, times in violated.items():
+        alone = found["violated_alone"].get(constraint, 0)
+        beside = f" ({_percent(alone, samples)} by it alone)" if len(violated) > 1 else ""
+        yield f"  {_percent(times, samples)}: {constraint}{beside}"
+
+
+def _invalid(found: Mapping[str, Any]) -> Iterator[str]:
     """The share of the samples, and the most frequent reasons."""
-    total = sum(reasons.values())
-    yield f"{_percent(total, samples)} of {samples:,} samples {what}"
+    samples, reasons = found["samples"], found["invalid"]
+    yield f"{_percent(sum(reasons.values()), samples)} of {samples:,} samples cannot be built"
     for reason, times in list(reasons.items())[:_MOST_REASONS]:
         yield f"  {_percent(times, samples)}: {reason}"
     if len(reasons) > _MOST_REASONS:

@@ -9,7 +9,7 @@
     canonical    RFC 8785, for the hash                      batch        many draws at once: decisions alone
     count        exact counts by dynamic programming         constraints  conditions, masks
     partial      what is known while a candidate is drawn    space        Space and Draw
-    survey       whether there is anything to propose
+    survey       whether there is anything to propose        blame        what is in the way where there is not
 
 A controller sees decisions, a trainer sees candidates; both come from the same walk.
 """

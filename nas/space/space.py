@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nas.documents import Document, copied, plain
-from nas.errors import InputError, InvalidCandidate, Problem
+from nas.errors import InputError, InvalidCandidate
 from nas.space.candidate import Candidate
 from nas.space.constraints import Constraint, Costs, Masks, masks
 from nas.space.count import Count, count
@@ -34,7 +33,7 @@ class Draw:
     decisions: dict[str, int | float]
     candidate: Candidate
     invalid: str = ""  # why the candidate cannot be trained; "" where nothing is known against it
-    violated: str = ""  # the first constraint that it violates: such a draw must not be proposed
+    violated: str = ""  # the first constraint that it violates (blame.py: all): such a draw must not be proposed
     costs: Mapping[str, float] = field(
         default_factory=dict
     )  # where they are known, and neither of the above is the case
@@ -194,20 +193,15 @@ class Space:
         Raises:
             InputError: 1,000 draws in a row did not; the constraint to blame is named.
         """
-        violated: list[str] = []
+        from nas.space.blame import blame
+
+        rejected: list[Draw] = []
         for _ in range(REDRAWS + 1):
             draw = self.prior(rng)
             if not draw.violated:
                 return draw
-            violated.append(draw.violated)
-        raise InputError(self.blame(violated))
-
-    def blame(self, violated: Collection[str]) -> Problem:
-        """That so many draws in a row were rejected, at the place of the constraint that rejected most of them."""
-        counts = Counter(violated)
-        (worst, most), total = counts.most_common(1)[0], len(violated)
-        text = f"{total:,} draws in a row violate a constraint, {most:,} of them: {worst}"
-        return next(constraint.problem(text) for constraint in self.constraints if constraint.text == worst)
+            rejected.append(draw)
+        raise InputError(blame(self, rejected, f"{len(rejected):,} draws in a row violate a constraint"))
 
     def count(self) -> Count:
         """How many assignments of decisions there are, constraints aside."""

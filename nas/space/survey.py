@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 
-from nas.errors import InputError
+from nas.errors import InputError, Problem
 from nas.seeds import derive
+from nas.space.blame import blame, tally
 from nas.space.space import Draw, Space
 
 DRAWS = 2_000
@@ -17,9 +17,7 @@ def require_some(space: Space) -> None:
     """Nothing where one of up to 2,000 prior draws, under masks, can be trained; mostly the first can.
 
     Raises:
-        InputError: none can, or none of the first 200 can be built. The message stands at the constraint that
-            most of them violate, or gives the most frequent reason why they cannot be built. Or: a constraint needs
-            costs, and nobody gave any.
+        InputError: as ``nothing`` says. Or: a constraint needs costs, and nobody gave any.
     """
     unknown = [constraint for constraint in space.constraints if constraint.costs and space.costs is None]
     if unknown:
@@ -30,28 +28,30 @@ def require_some(space: Space) -> None:
             ),
             "nas.search(..., costs=...) takes a function of a candidate that gives them",
         )
+    if problem := nothing(space):
+        raise InputError(problem)
+
+
+def nothing(space: Space) -> Problem | None:
+    """Why none of 2,000 prior draws under masks can be trained, or none of the first 200 be built; None where one can.
+
+    The problem stands at the constraint to blame, or gives the most frequent reason why draws cannot be built.
+    """
     draws: list[Draw] = []
     for number in range(DRAWS):
         draws.append(space.prior(random.Random(derive(0, "survey", number))))
         if not draws[-1].violated and not draws[-1].invalid:
-            return
+            return None
         if len(draws) == UNBUILDABLE and all(draw.invalid for draw in draws):
             break
-    violated = [draw.violated for draw in draws if draw.violated]
-    if len(violated) * 2 < len(draws):
-        reason, count = Counter(draw.invalid for draw in draws if draw.invalid).most_common(1)[0]
-        raise InputError(f"none of {len(draws):,} draws of the space can be built; {count:,} of them: {reason}")
-    worst, count = Counter(violated).most_common(1)[0]
-    constraint = next(constraint for constraint in space.constraints if constraint.text == worst)
-    drawn = "".join(_range(name, draws) for name in sorted(constraint.costs))
-    blame = f"none of {len(draws):,} draws satisfies the constraints; {count:,} of them violate: {worst}{drawn}"
-    raise InputError(constraint.problem(blame))
-
-
-def _range(cost: str, draws: list[Draw]) -> str:
-    """What a cost was among the draws, so that a person sees how far off a limit is."""
-    found = [draw.costs[cost] for draw in draws if cost in draw.costs]
-    if not found:
-        reason, count = Counter(draw.invalid for draw in draws).most_common(1)[0]
-        return f" ({count:,} cannot be built: {reason})"
-    return f" ({cost}: {min(found):,.6g} to {max(found):,.6g})"
+    violating = [draw for draw in draws if draw.violated]
+    if len(violating) * 2 < len(draws):
+        reason, count = next(iter(tally(draw.invalid for draw in draws if draw.invalid).items()))
+        return Problem(f"none of {len(draws):,} draws of the space can be built; {count:,} of them: {reason}")
+    if len(violating) == len(draws):
+        return blame(space, draws, f"none of {len(draws):,} draws satisfies the constraints")
+    return blame(
+        space,
+        violating,
+        f"none of {len(draws):,} draws can be trained; {len(violating):,} of them violate a constraint",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from nas import documents
 from nas.errors import InputError, InvalidCandidate
 from nas.space import Candidate, Costs, Space
+from nas.space.blame import tally
 from nas.space.survey import require_some
 
 TEXT = """
@@ -21,7 +23,7 @@ constraints:
 
 def price(candidate: Candidate) -> dict[str, float]:
     (conv,) = ((entry["conv"]["filters"], entry["conv"]["kernel"]) for entry in candidate.architecture or ())
-    return {"parameters": conv[0] * conv[1] ** 2}
+    return {"parameters": conv[0] * conv[1] ** 2, "flops": conv[0]}
 
 
 def space(limit: str, costs: Costs | None) -> Space:
@@ -42,9 +44,65 @@ def test_a_space_with_anything_to_propose_passes() -> None:
 def test_a_space_whose_constraints_leave_nothing_is_refused_with_the_one_to_blame() -> None:
     """And how far off it is: what was drawn."""
     assert refused(space("15", Costs(price))) == (
-        "space.yaml:5:5: none of 2,000 draws satisfies the constraints; 2,000 of them violate: parameters <= 15 "
+        "space.yaml:5:5: none of 2,000 draws satisfies the constraints; all violate: parameters <= 15 "
         "(parameters: 16 to 5,184)"
     )
+
+
+def widths(*constraints: str) -> Space:
+    return Space.read(
+        documents.plain(
+            {
+                "architecture": [
+                    {"conv": {"filters": {"choice": [4, 8, 16], "name": "w"}, "kernel": {"int": [1, 9], "name": "k"}}}
+                ],
+                "constraints": list(constraints),
+            }
+        ),
+        costs=Costs(price),
+    )
+
+
+@pytest.mark.parametrize(
+    ("constraints", "blamed"),
+    [
+        (
+            ["w <= 4", "k >= 5", "parameters >= 1e9"],
+            "all violate: parameters >= 1e9 (parameters: 100 to 324)",
+        ),
+        (["parameters <= 9", "parameters >= 1e9"], "all violate: parameters >= 1e9 (parameters: 4 to 1,296)"),
+        (
+            ["parameters <= 3", "w >= 4", "flops < 1"],
+            "parameters <= 3 (parameters: 4 to 1,296), and flops < 1 (flops: 4 to 16)",
+        ),
+        (["k >= 2", "w == 4", "k <= 8", "w == 8"], "none satisfies together: w == 4, and w == 8"),
+        (["w == 16", "parameters < 16"], "satisfies together: w == 16, and parameters < 16 (parameters: 16 to 1,296)"),
+    ],
+)
+def test_what_nothing_satisfies_is_blamed_not_what_stands_before_it(constraints: list[str], blamed: str) -> None:
+    """Lost without it: a person relaxes the constraint that was never in the way."""
+    assert refused(widths(*constraints)).endswith(blamed)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "blamed"),
+    [
+        (["parameters <= 9", "parameters >= 1e9"], "all violate: parameters >= 1e9 (parameters: 4 to 1,296)"),
+        (["w == 4", "w == 8"], "none satisfies together: w == 4, and w == 8"),
+    ],
+)
+def test_a_sample_that_cannot_be_drawn_blames_the_same(constraints: list[str], blamed: str) -> None:
+    with pytest.raises(InputError, match="1,001 draws in a row") as raised:
+        widths(*constraints).sample(random.Random(0))
+    assert str(raised.value).endswith(blamed)
+
+
+def test_reasons_that_differ_in_numbers_alone_are_one() -> None:
+    reasons = [f"0.dropout: rate {i / 7} is above {i}" for i in range(5)] + ["1.dropout: rate 0.5 is above 1"] * 2
+    assert tally(reversed(reasons)) == {
+        f"0.dropout: rate {4 / 7} is above 4 (and others alike)": 5,
+        "1.dropout: rate 0.5 is above 1": 2,
+    }
 
 
 def test_a_space_of_which_nothing_can_be_built_says_why() -> None:
