@@ -20,6 +20,7 @@ from nas.space.grammar.read import BESIDE, MOST_LEVELS, MOST_NODES, MOST_TIMES, 
 from nas.space.grammar.values import MOST_STEPS
 from nas.space.space import Space
 from nas.space.tree import MOST_POSSIBLE
+from nas.space.tree_graph import DEFAULTS
 from nas.space.words import COSTS, FORMS, FUNCTIONS, RESERVED
 from nas.train.layers import LAYERS, chain, read
 from nas.train.layers.dense import Activations
@@ -180,7 +181,9 @@ def test_every_word_of_the_language_is_there() -> None:
 def test_tables_of_words_are_whole() -> None:
     # As above, where the page promises a list.
     assert table("section", "what it holds").keys() == set(SECTIONS)
-    assert table("word", "values", "default").keys() == set(SHORT)
+    of_graphs = table("word", "values", "default")
+    assert of_graphs.keys() == set(SHORT)
+    assert {word: of_graphs[word][2] for word in DEFAULTS} == {word: f"`{known}`" for word, known in DEFAULTS.items()}
     assert table("cost", "").keys() == set(COSTS)
     assert table("hyperparameter", "").keys() == Hyperparameters.model_fields.keys()
     assert table("beside it", "").keys() == set(BESIDE["choice"])
