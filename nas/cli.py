@@ -332,28 +332,37 @@ def space_sample(
     config: ConfigOption = None,
     task: TaskOption = None,
     plugin: PluginOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="PATH", help="Write one file each: into a folder, or one into FILE.yaml."),
+    ] = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Draw candidates, and print them.
+    """Draw candidates, and print or write them.
 
-    Each is printed as a space of its own, with nothing left to choose.
+    Each is a space of its own, with nothing left to choose: one YAML document. Several of them in one file cannot be
+    read as a space; with --output each is a file that `nas space check` and `space:` of a config take.
     """
     from nas import inspect
-    from nas.report import yaml
+    from nas.report import samples
 
+    if output is not None and json:
+        raise InputError("--output writes YAML; leave out --json")
     opened = inspect.open_space(space, config, _task(task, more), _plugins(plugin))
-    for index, draw in enumerate(inspect.candidates(opened, number, seed)):
-        name = f"{opened.space.name}-{seed}-{index}"
-        data = {"name": name, **draw.candidate.json()}
+    names = [f"{opened.space.name}-{seed}-{index}" for index in range(number)]
+    draws = inspect.candidates(opened, number, seed)
+    if output is not None:
+        files = samples.files(output, names)
+        samples.write(files, [samples.document(name, draw) for name, draw in zip(names, draws, strict=True)])
+        _note(f"{files[0]}" + (f" to {files[-1].name}" if number > 1 else "") + " written")
+        return
+    for index, (name, draw) in enumerate(zip(names, draws, strict=True)):
         if json:
-            _print(_as_line({**data, "hash": draw.candidate.hash, "invalid": draw.invalid or None}))
-            continue
-        remarks = [
-            f"# sha256 {draw.candidate.hash}",
-            *([f"# cannot be trained: {draw.invalid}"] if draw.invalid else []),
-        ]
-        _print(("---\n" if index else "") + "\n".join(remarks) + "\n" + yaml.dump(data))
+            against = draw.invalid or None
+            _print(_as_line({"name": name, **draw.candidate.json(), "hash": draw.candidate.hash, "invalid": against}))
+        else:
+            _print(("---\n" if index else "") + samples.document(name, draw))
 
 
 @space_app.command("count")
@@ -369,11 +378,12 @@ def space_count(
     from nas import inspect
     from nas.report import space as report
 
-    count = inspect.open_space(space, config, _task(task, more), _plugins(plugin), costs=False).space.count()
+    opened = inspect.open_space(space, config, _task(task, more), _plugins(plugin), costs=False).space
+    count = opened.count()
     if json:
         _print(_as_long_json(inspect.count_plain(count)))
     else:
-        _print(f"{report.count(count.coefficients)}\n{_formula(str(count))}")
+        _print(f"{report.count(count.coefficients, constrained=bool(opened.constraints))}\n{_formula(str(count))}")
 
 
 @app.command()

@@ -272,15 +272,19 @@ def decision_plain(decision: Decision) -> dict[str, Any]:
 # Counts and costs ----------------------------------------------------------------------------------------------------
 
 
-def count(coefficients: Sequence[int]) -> str:
-    """How many candidates: exact, or what real numbers multiply; see space.Count.
+def count(coefficients: Sequence[int], *, constrained: bool = False) -> str:
+    """How many candidates: exact, or what real numbers multiply; see space.Count. Constraints are not counted with.
 
     >>> count([15_625])
     '15,625 candidates'
+    >>> count([126], constrained=True)
+    '126 candidates before constraints'
     >>> count([0, 96, 96])
     '192 candidates, and in each of them 1 to 2 real numbers besides'
     """
     candidates = f"{large(sum(coefficients))} candidate{'s' * (sum(coefficients) != 1)}"
+    if constrained:
+        candidates += " before constraints"
     powers = [power for power, coefficient in enumerate(coefficients) if coefficient]
     low, high = (powers[0], powers[-1]) if powers else (0, 0)
     if not high:
@@ -310,7 +314,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"{found['name']}: {found['file']}",
         *_task_line(found),
         f"{found['decisions']:,} decisions, {active} of them active in a candidate",
-        count(found["count"]["by_free_floats"]) if found["count"] else found["uncounted"],
+        _count(found),
         *_rejected(found),
         *_invalid(found),
     ]
@@ -325,6 +329,12 @@ def _task_line(found: Mapping[str, Any]) -> Iterator[str]:
     if found["task"]:
         values = ", ".join(f"{name} {value}" for name, value in found["task"].items())
         yield f"task of {found['task_from']}: {values}" if found["task_from"] != "--task" else f"task: {values}"
+
+
+def _count(found: Mapping[str, Any]) -> str:
+    if not found["count"]:
+        return str(found["uncounted"])
+    return count(found["count"]["by_free_floats"], constrained=bool(found["constraints"]))
 
 
 def _rejected(found: Mapping[str, Any]) -> Iterator[str]:

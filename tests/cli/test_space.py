@@ -277,6 +277,46 @@ def test_samples_are_yaml_documents_and_the_first_of_many_is_the_one_alone(folde
     assert [sample["name"] for sample in told] == ["tiny-0-0", "tiny-0-1"]
 
 
+def test_samples_are_written_into_files_that_are_spaces(folder):
+    """Lost without it: five candidates in one file, which nothing can read back."""
+    words = ("sample", "tiny.yaml", *IMAGES, "-n", "3", "--seed", "1", "--output", "three")
+    done = nas(*words, cwd=folder)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    files = sorted((folder / "three").iterdir())
+    assert [file.name for file in files] == ["tiny-1-0.yaml", "tiny-1-1.yaml", "tiny-1-2.yaml"]
+    assert "tiny-1-0.yaml to tiny-1-2.yaml written" in done.stderr
+    printed = nas(*words[:-2], cwd=folder).stdout
+    assert "---\n".join(file.read_text() for file in files) == printed
+    checked = nas("check", "three/tiny-1-2.yaml", *IMAGES, cwd=folder)
+    assert (checked.returncode, "1 candidate\n" in checked.stdout) == (0, True), checked.stderr
+
+    again = nas(*words, cwd=folder)
+    assert again.returncode == 2
+    assert "--output three: three/tiny-1-0.yaml is there already, and 2 others; name another place" in again.stderr
+    alone = ("sample", "tiny.yaml", *IMAGES, "--output", "one.yaml")
+    assert nas(*alone, cwd=folder).returncode == 0
+    assert nas("count", "one.yaml", cwd=folder).stdout == "1 candidate\n"
+    assert "one.yaml is there already; name another place" in nas(*alone, cwd=folder).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-n", "2", "--output", "two.yaml"], "--output two.yaml: 2 samples are 2 files; name a folder for them"),
+        (["--output", "taken"], "--output taken: it is no folder; name one, or a file that ends in .yaml"),
+        (["--output", "no/such"], "--output no/such: the folder cannot be made: No such file or directory"),
+        (["--output", "no/such/one.yaml"], "--output no/such: the folder cannot be made: No such file or directory"),
+        (["--output", "out", "--json"], "--output writes YAML; leave out --json"),
+    ],
+)
+def test_where_samples_cannot_be_written_is_told_before_anything_is(words, said, folder):
+    (folder / "taken").write_text("")
+    before = sorted(folder.rglob("*"))
+    done = nas("sample", "tiny.yaml", *IMAGES, *words, cwd=folder)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_samples_satisfy_constraints_over_costs(folder):
     (folder / "small.yaml").write_text(TINY + "constraints: [parameters <= 60]\n")
     told = nas("sample", "small.yaml", "-n", "20", *IMAGES, "--json", cwd=folder)
@@ -293,6 +333,9 @@ def test_count_is_exact_however_large(folder):
     assert nas("count", "large.yaml", cwd=folder).stdout == f"4.24e28 candidates\n{3**60:,}\n"
     assert json.loads(nas("count", "large.yaml", "--json", cwd=folder).stdout)["assignments"] == 3**60
     assert nas("count", "tiny.yaml", *IMAGES, cwd=folder).stdout == "6 candidates\n"
+    (folder / "small.yaml").write_text(TINY + "constraints: [parameters <= 60]\n")
+    for command in ("count", "check"):
+        assert "6 candidates before constraints\n" in nas(command, "small.yaml", *IMAGES, cwd=folder).stdout
 
 
 @pytest.mark.parametrize("value", [0, 1, 15_625, 10**15 - 1, 10**15, 999_999 * 10**30, 6**12 * 2**66])
