@@ -185,6 +185,9 @@ def load(name: str | Path, overrides: Sequence[Override] = (), plugins: Sequence
     read = documents.read(file)
     if not isinstance(read.data, dict):
         raise InputError(read.problem((), "a config is a mapping, beginning with e.g. `space: digits_cnn`"))
+    if "architecture" in read.data and not {"space", "task"} & read.data.keys():
+        message = "this looks like a search space (it has `architecture:`); a config names it, and a task: "
+        raise InputError(read.problem((), f"{message}{{space: {file.name}, task: {{dataset: digits}}}}"))
     data = documents.copied(read.data)
     flags: dict[documents.KeyPath, str] = {}
     problems: list[Problem] = []
@@ -269,6 +272,7 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
         assert config.task.kind is not None
         problems.extend(_wrong_loss(document, config, own))
         problems.extend(_wrong_wishes(document, config.reward, config.task.kind, own))
+        problems.extend(_unrecorded_wishes(document, config, own))
     if problems:
         raise InputError(*problems)
     if config.reward.maximize is None and config.reward.minimize is None:
@@ -323,6 +327,21 @@ def _wrong_wishes(document: Document, reward: RewardSettings, kind: Kind, own: P
             yield document.problem(("reward", "limits", name), message, key=True)
 
 
+def _unrecorded_wishes(document: Document, config: Config, own: Parts | None) -> list[Problem]:
+    """Metrics of this kind of task that its data are too few classes for: these are looked at if one is wished for."""
+    wished: dict[str, documents.KeyPath] = {name: ("reward", "limits", name) for name in config.reward.limits}
+    wished |= {getattr(config.reward, way): ("reward", way) for way in metrics.DIRECTIONS}
+    named = [name for name in wished if name in metrics.METRICS and metrics.needs_classes(name)]
+    if not named or config.task.kind != "classification":
+        return []
+    try:
+        task = sources.describe(config.task, config.data, own.datasets if own else None)
+    except InputError:  # which is told, with its place, when the run is planned
+        return []
+    wrong = {name: metrics.unrecorded(name, int(task["classes"])) for name in named}
+    return [document.problem(wished[name], text, key="limits" in wished[name]) for name, text in wrong.items() if text]
+
+
 def _wishes_of_a_wrong_one(document: Document, plugins: Sequence[Plugin]) -> list[Problem]:
     """What is wrong with the reward of a config that has other errors too, as far as that can be known."""
     try:
@@ -332,7 +351,10 @@ def _wishes_of_a_wrong_one(document: Document, plugins: Sequence[Plugin]) -> lis
         config = _with_kind(documents.validate(Config, alone), own)
     except InputError:
         return []
-    return list(_wrong_wishes(document, config.reward, config.task.kind, own)) if config.task.kind else []
+    if config.task.kind is None:
+        return []
+    wrong = _wrong_wishes(document, config.reward, config.task.kind, own)
+    return [*wrong, *_unrecorded_wishes(document, config, own)]
 
 
 def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -31,6 +31,8 @@ METRICS: dict[str, Metric] = {
     "loss": Metric("minimize", "what was trained on, its mean over the validation samples; nats for classes"),
 }
 
+AMONG = 5  # of so many classes, or fewer, top5 would always be 1, and is not recorded
+
 # The first is what a reward is taken from where the config names none.
 METRICS_OF: dict[Kind, tuple[str, ...]] = {
     "classification": ("accuracy", "top5", "loss"),
@@ -47,6 +49,24 @@ MEASURED = ("parameters", "flops", "epochs", "images_per_second", "train_seconds
 def names(kind: Kind) -> tuple[str, ...]:
     """Every metric that a trial of such a task has: what a reward can be made of."""
     return METRICS_OF[kind] + MEASURED
+
+
+def needs_classes(name: str) -> bool:
+    """Whether it depends on the number of classes that a trial has this metric."""
+    return name == "top5"
+
+
+def unrecorded(name: str, classes: int) -> str:
+    """Why no trial of a task of so many classes has this metric, which its kind knows; "" where all have it.
+
+    >>> unrecorded("top5", 3)
+    'top5 is recorded where there are more than 5 classes, and this task has 3; take accuracy or loss'
+    """
+    if not needs_classes(name) or classes > AMONG:
+        return ""
+    return f"{name} is recorded where there are more than {AMONG} classes, and this task has {classes}; " + (
+        "take accuracy or loss"
+    )
 
 
 def default_reward(kind: Kind) -> dict[str, str]:

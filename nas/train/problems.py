@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.train.kinds import Task, kind_of
+from nas.train.metrics import AMONG
 
 UNLABELLED = 255  # in a mask: neither trained on nor judged (PASCAL VOC's custom)
 
@@ -64,12 +65,12 @@ class ClassJudgement:
         self.count += len(targets)
         self.loss += F.cross_entropy(outputs, targets, reduction="sum")
         self.correct += (outputs.argmax(1) == targets).sum()
-        if self.classes > 5:
-            self.among_five += (outputs.topk(5).indices == targets[:, None]).sum()
+        if self.classes > AMONG:
+            self.among_five += (outputs.topk(AMONG).indices == targets[:, None]).sum()
 
     def result(self) -> dict[str, float]:
         named = {"accuracy": self.correct, "top5": self.among_five, "loss": self.loss}
-        shown = named if self.classes > 5 else {name: named[name] for name in ("accuracy", "loss")}
+        shown = named if self.classes > AMONG else {name: named[name] for name in ("accuracy", "loss")}
         return {name: float(total) / self.count for name, total in shown.items()}
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -231,6 +232,29 @@ def test_a_metric_that_no_trial_will_have_is_found_before_any_is_trained(write, 
 @pytest.mark.parametrize("name", ["parameters", "flops", "seconds", "train_seconds", "peak_memory", "loss", "top5"])
 def test_whatever_a_trial_records_may_be_limited(write, name):
     assert load(write(SMALL + f"reward: {{limits: {{{name}: {{at_most: 3}}}}}}\n")).reward.limits[name].at_most == 3
+
+
+@pytest.mark.parametrize(
+    ("reward", "place"), [("{maximize: top5}", "3:20"), ("{limits: {top5: {at_most: 0.9}}}", "3:19")]
+)
+def test_a_metric_that_needs_more_classes_than_there_are_is_found_before_any_trial(write, reward, place):
+    """Lost without it: a search in which every trial trains to its end and then fails."""
+
+    def task_of(classes):
+        x, y = np.zeros((60, 4), np.float32), np.arange(60) % classes
+        np.savez(write("").parent / f"{classes}.npz", x=x, y=y)
+        return f"space: mlp_tabular\ntask: {{npz: {classes}.npz}}\nreward: {reward}\n"
+
+    path = write(task_of(5))
+    why = "top5 is recorded where there are more than 5 classes, and this task has 5; take accuracy or loss"
+    assert problems(lambda: load(path)) == [f"{path}:{place}: {why}"]
+    load(write(task_of(6)))
+
+
+def test_a_space_in_the_place_of_a_config_is_called_one(write):
+    path = write("name: small\narchitecture: [flatten, {linear: 10}]\nhyperparameters: {}\n")
+    (found,) = problems(lambda: load(path))
+    assert found.startswith(f"{path}:1:1: this looks like a search space (it has `architecture:`)")
 
 
 def test_no_time_at_all_is_no_budget(write):

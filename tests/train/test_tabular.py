@@ -170,7 +170,7 @@ def test_the_shipped_table() -> None:
 WRONG: list[tuple[str | bytes, dict[str, Any], str]] = [
     ("", {}, r"table.csv: is empty; its first line must name the columns"),
     ("\n\n", {}, r"table.csv: is empty"),
-    ("x,y\n", {}, r"0 rows have a 'y'; at least 10 are needed"),
+    ("x,y\n\n", {}, r"table.csv: has no rows below its first line"),
     ("x,y\n" + rows(9), {}, r"9 rows have a 'y'"),
     ("y\n" + "1\n" * 20, {}, r"table.csv:1: the header names one column \('y'\)"),
     ("x,x,y\n" + rows(20, "1,{i},{y}"), {}, r"table.csv:1: the header names two columns 'x'"),
@@ -214,7 +214,7 @@ def test_wrong_tables_are_named_with_their_line(
 def test_files_that_are_none(tmp_path: Path) -> None:
     # A traceback would be read as our bug.
     for path in (tmp_path / "absent.csv", tmp_path, tmp_path / "a\0b"):
-        with pytest.raises(InputError, match="can not be read"):
+        with pytest.raises(InputError, match=r"can not be read|is a folder"):
             sources.describe(CsvTask(csv=str(path), target="y"))
 
 

@@ -142,7 +142,11 @@ def _arrays(file: str) -> dict[str, Array]:
             if isinstance(archive, np.lib.npyio.NpzFile):
                 return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        said = "it holds objects, not numbers" if "allow_pickle" in str(error) else str(error)
+        said = str(error)
+        if "Object arrays" in said:
+            said = "it holds objects, not numbers"
+        elif "allow_pickle" in said:  # numpy takes for a pickle whatever begins as none of its files
+            raise InputError(f"{file}: is no NumPy archive; numpy.savez(FILE, x=..., y=...) writes one") from error
         raise InputError(f"{file}: is no sound NumPy archive (.npz): {said}") from error
     except TypeError:  # one array alone is no context
         pass

@@ -267,6 +267,8 @@ def read_rows(file: str) -> tuple[list[str], list[list[str]], list[int]]:
     if not rows:
         raise InputError(f"{file}: is empty; its first line must name the columns")
     names = rows.pop(0)
+    if not rows:
+        raise InputError(f"{file}: has no rows below its first line, which names the columns")
     problems += [Problem(wrong, file, lines[0]) for wrong in _wrong_names(names)]
     if problems:
         more = [f"{file}: and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
