@@ -232,6 +232,10 @@ class _Condition:
                 return self.names.variable(name)
             case ast.Call(func=ast.Name(id="path"), args=[ast.Constant(value=str() as path)], keywords=[]):
                 return self.names.at(path)
+            case ast.Constant(value=str() as word):
+                _ = self.names.variable(word) if word.isidentifier() else self.names.at(word)
+                meant = word if word.isidentifier() else f"path({word!r})"
+                raise ExpressionError(f"{word!r} is a word here; write value({meant}, 0) or active({meant})")
         raise ExpressionError(f"'{ast.unparse(node)}' is no decision; write its name, or path('...') with its path")
 
     # Kinds -----------------------------------------------------------------------------------------------------------

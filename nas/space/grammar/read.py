@@ -79,6 +79,10 @@ def read_space(
     data = document.data
     if not isinstance(data, dict):
         raise InputError(document.problem((), f"a space is a mapping with {', '.join(SECTIONS)}, not {shown(data)}"))
+    if "space" in data and "task" in data:
+        known = f" ({data['space']})" if isinstance(data["space"], str) else ""
+        message = f"this looks like a config (it has `space:` and `task:`); give its space{known}, and it as --config"
+        raise InputError(document.problem((), message))
     read = reader.sections(data)
     if reader.problems:
         raise InputError(*sorted(reader.problems, key=lambda problem: (problem.line, problem.column)))
@@ -103,6 +107,8 @@ class Reader:
         self.paths: dict[str, Spot] = {}  # of decisions, each with where it was read
         self.names: dict[str, Spot] = {}  # given by `name:`
         self.open: list[tuple[Scope, str]] = []  # the defines being read
+        self.choices = 0  # that are being read, of which an option may end a recursion
+        self.choices_around: list[int] = []  # for each of the open defines, how many were when it was opened
         self.ties: list[bool] = []  # for each of these, whether it is a tie (`=name`)
         self.depths: dict[tuple[Scope, str], int] = {}  # of these, how often they may be open at once
         self.nodes = 0
@@ -390,7 +396,10 @@ class Reader:
         if scope is None:
             return self.unknown(name, spot)
         if (scope, name) in self.open:
-            return self.wrong(spot, f"'{name}' mentions itself; write {{new: {name}, depth: 3}} where it leads back")
+            remedy = f"; write {{new: {name}, depth: 3}} where it leads back"
+            if self.is_endless((scope, name)):
+                remedy = ", and nothing ends that; say what it is"
+            return self.wrong(spot, f"'{name}' mentions itself{remedy}")
         define, read_as = self.define(scope, name, position)
         if read_as != position:
             self.wrong(
@@ -417,6 +426,7 @@ class Reader:
         outermost = define not in self.open
         self.open.append(define)
         self.ties.append(tie)
+        self.choices_around.append(self.choices)
         try:
             return self.node(scope.bodies[name], spot, position)
         except LeadsBack as back:
@@ -427,6 +437,7 @@ class Reader:
         finally:
             self.open.pop()
             self.ties.pop()
+            self.choices_around.pop()
 
     def new(self, raw: dict[str, Any], spot: Spot, position: Position) -> Node | None:
         """``{new: name}``: the body once more, with paths and nodes of its own.
@@ -448,8 +459,10 @@ class Reader:
             remedy = f"write {{new: {tie}}}"
             return self.wrong(spot.key("new"), f"'{name}' leads back to itself through the tie ={tie}; {remedy}")
         if depth is None and not self.is_bounded(define):
-            remedy = f"{{new: {name}, depth: 3}} lets it, three deep"
-            return self.wrong(spot.key("new"), f"'{name}' contains itself; {remedy}")
+            remedy = f"; {{new: {name}, depth: 3}} lets it, three deep"
+            if self.is_endless(define):
+                remedy = ", and nothing ends that; make it a choice with an option that does not, as null"
+            return self.wrong(spot.key("new"), f"'{name}' contains itself{remedy}")
         stated = depth is not None and define not in self.depths
         if stated and depth is not None:
             self.depths[define] = depth
@@ -470,6 +483,10 @@ class Reader:
             return True
         since = len(self.open) - self.open[::-1].index(define) - 1
         return any(opened in self.depths for opened in self.open[since:])
+
+    def is_endless(self, define: tuple[Scope, str]) -> bool:
+        """Whether no choice lies on the way from this open define to here: then no option can end a recursion."""
+        return self.choices == self.choices_around[self.open.index(define)]
 
     def depth(self, raw: dict[str, Any], spot: Spot) -> int | None:
         if "depth" not in raw:
@@ -565,12 +582,15 @@ class Reader:
         nodes: list[Node] = []
         kept: list[int] = []  # of the options: those that lead back at the bound of a recursion do not exist
         for index, (option, label) in enumerate(zip(given, labels, strict=True)):
+            self.choices += 1
             try:
                 nodes.append(self.option(option, label, index, named, position))
                 kept.append(index)
             except LeadsBack:
                 if not nodes and index + 1 == len(given):
                     raise
+            finally:
+                self.choices -= 1
         if len(kept) < len(given):
             labels = tuple(labels[index] for index in kept)
             weights = weights and values.normalised([weights[index] for index in kept])

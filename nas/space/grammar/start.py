@@ -104,7 +104,10 @@ class _Names:
         return self.known.get(key) or list(self.members.get(key, {}).values())
 
     def hint(self, key: str) -> str:
-        return hint(key, [*self.known, *self.members])
+        """The end of a message: the paths that end with this word, or what is nearest to it."""
+        known = [*self.known, *self.members]
+        ending = [path for path in known if path.endswith((f".{key}", f":{key}"))][:3]
+        return f"; did you mean {' or '.join(map(repr, ending))}?" if ending else hint(key, known)
 
 
 def _values(document: Document, index: int, one: Any, meant: _Names, problems: list[Problem]) -> Values:
