@@ -44,14 +44,9 @@ def nothing(space: Space) -> Problem | None:
             return None
         if len(draws) == UNBUILDABLE and all(draw.invalid for draw in draws):
             break
-    violating = [draw for draw in draws if draw.violated]
-    if len(violating) * 2 < len(draws):
-        reason, count = next(iter(tally(draw.invalid for draw in draws if draw.invalid).items()))
-        return Problem(f"none of {len(draws):,} draws of the space can be built; {count:,} of them: {reason}")
-    if len(violating) == len(draws):
+    unbuilt = [draw for draw in draws if not draw.violated]
+    if not unbuilt:
         return blame(space, draws, f"none of {len(draws):,} draws satisfies the constraints")
-    return blame(
-        space,
-        violating,
-        f"none of {len(draws):,} draws can be trained; {len(violating):,} of them violate a constraint",
-    )
+    reason, count = next(iter(tally(draw.invalid for draw in unbuilt).items()))
+    which = "" if len(unbuilt) == len(draws) else f", and only {len(unbuilt):,} satisfy the constraints"
+    return Problem(f"none of {len(draws):,} draws of the space can be built{which}; {count:,} of them: {reason}")

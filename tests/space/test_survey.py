@@ -118,3 +118,16 @@ def test_a_space_of_which_nothing_can_be_built_says_why() -> None:
 def test_constraints_over_costs_that_nobody_knows_are_refused() -> None:
     """Silently ignored, they would let through what the person has forbidden."""
     assert refused(space("15", None)).startswith("space.yaml:5:5: 'parameters <= 15' needs costs")
+
+
+def test_where_few_satisfy_a_constraint_and_those_cannot_be_built_the_reason_is_theirs() -> None:
+    """Lost without it: the constraint is blamed, and relaxing it mends nothing."""
+
+    def wide(candidate: Candidate) -> dict[str, float]:
+        raise InvalidCandidate("architecture.0.conv: too wide")
+
+    document = {"hyperparameters": {"a": {"int": [1, 9], "name": "a"}, "b": {"int": [1, 9], "name": "b"}}}
+    one = Space.read({**document, "constraints": ["a * b % 7 == 1"]}, costs=Costs(wide))
+    said = refused(one)
+    assert said.startswith("none of 2,000 draws of the space can be built, and only ")
+    assert said.endswith(" of them: architecture.0.conv: too wide")
