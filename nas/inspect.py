@@ -14,6 +14,7 @@ and by constraints over costs.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -78,6 +79,8 @@ def open_space(
     file = shipped.find("search_spaces", name)
     document = documents.read(file)
     given = _task(file, config, task, plugins)
+    if task:
+        _refuse_unread(given.task, document)
     parts = configs.parts(plugins)
     try:
         space = _read(document, given, parts, priced=bool(costs))
@@ -159,6 +162,16 @@ def _pair(text: str) -> tuple[str, Any]:
     if name in SIZES and not (isinstance(read, int) and read > 0):
         raise InputError(Problem(f"{name} is a whole number from 1", f"--task {text}"))
     return name, read
+
+
+def _refuse_unread(task: Mapping[str, Any], document: documents.Document) -> None:
+    """Values that neither the trainer nor this space reads are slips of the pen. Raises InputError, naming all."""
+    known = ("kind", "deviation", *SIZES)
+    text = json.dumps(document.data)
+    unread = [name for name in task if name not in known and not re.search(rf"\btask\.{name}\b", text)]
+    wrong = (Problem(f"a task has no {name!r}{documents.hint(name, known)}", f"--task {name}") for name in unread)
+    if unread:
+        raise InputError(*wrong)
 
 
 def _config_of(file: Path) -> Path | None:

@@ -93,6 +93,9 @@ def test_the_task_is_found_given_or_asked_for(folder):
     assert told["count"] == {"assignments": 6, "by_free_floats": [6], "text": "6"}
     assert list(told["costs"]["parameters"]) == ["5%", "50%", "95%"]
 
+    (folder / "own.yaml").write_text("hyperparameters: {steps: {int: [1, =task.most_steps]}}")
+    assert nas("count", "own.yaml", "--task", "most_steps=5", cwd=folder).stdout.startswith("5")
+
     (folder / "configs").mkdir()
     (folder / "configs" / "run.yaml").write_text("space: ../tiny.yaml\ntask: {dataset: digits}\n")
     (folder / "spaces").mkdir()
@@ -111,6 +114,7 @@ def test_the_task_is_found_given_or_asked_for(folder):
         (["check", "tiny.yaml", *IMAGES, "height=-8"], "--task height=-8: height is a whole number from 1"),
         (["check", "tiny.yaml", *IMAGES, "classes=ten"], "--task classes=ten: classes is a whole number from 1"),
         (["check", "tiny.yaml", *IMAGES, "kind=regresion"], "no such kind of task; did you mean 'regression'?"),
+        (["check", "tiny.yaml", *IMAGES, "heigth=8"], "--task heigth: a task has no 'heigth'; did you mean 'height'?"),
         (["count", "tiny.yaml", "classes=10"], "follow --task"),
         (["count", "tiny.yaml", "--config", "digits", "--task", "classes=2"], "not both"),
         (["check", "tiny.yaml", "--task", "classes=10"], "--task must say it"),
