@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.controllers.bins import LEAST_SHARE, Bins, Numbers, Shares, bins_of
+from nas.controllers.threads import one_thread
 from nas.space import Decision, Draw, Space, admits
 from nas.space.batch import Batch
 
@@ -205,7 +206,9 @@ class Policy:
             states.previous[rows] = self.offsets[which] + at
             return values
 
-        return DrawnMany(self.space.walk_many(count, choose), drawn, log_probability)
+        with one_thread():
+            batch = self.space.walk_many(count, choose)
+        return DrawnMany(batch, drawn, log_probability)
 
     def log_probability(self, decisions: Mapping[str, int | float], floor: float) -> float:
         """Of drawing all these decisions, densities included, under the mixture (floor 0: under the policy alone)."""
@@ -252,11 +255,11 @@ class Policy:
     ) -> NDArray[np.float64]:
         """As ``_mixture``, of these rows: [rows, bins]."""
         previous = states.previous[rows]
-        gates = self._np_decision[which] + states.hidden[rows] @ self._np_recurrent.T
+        gates = self._np_decision[which] + _product(states.hidden[rows], self._np_recurrent.T)
         gates += np.where(previous[:, None] >= 0, self._np_value[previous], np.float32(0.0))
         hidden = states.advance(rows, gates)
         span = slice(self.offsets[which], self.offsets[which + 1])
-        logits = (hidden @ self._np_head[span].T + self._np_bias[span]).astype(np.float64)
+        logits = (_product(hidden, self._np_head[span].T) + self._np_bias[span]).astype(np.float64)
         prior = self._prior[span]
         if shares is not None:
             prior = prior * np.asarray(shares)
@@ -388,6 +391,11 @@ class _Cells:
         hidden = open_[:, 3 * width :] * np.tanh(cell)
         self.cell[rows], self.hidden[rows] = cell, hidden
         return hidden
+
+
+def _product(left: Array, right: Array) -> Array:
+    """By torch, within one_thread: NumPy's has other bits with other numbers of threads."""
+    return torch.mm(torch.from_numpy(left), torch.from_numpy(right)).numpy()
 
 
 def _lstm(inputs: torch.Tensor, part: dict[str, torch.Tensor]) -> torch.Tensor:
