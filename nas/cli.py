@@ -420,7 +420,9 @@ def bench(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare controllers on a recorded table, by the real search under a virtual clock.
+    """Compare controllers on a recorded table.
+
+    The real search plays it, under a virtual clock.
 
     What was played before is not played again: a stopped comparison goes on.
     """

@@ -60,22 +60,25 @@ def test_a_snapshot_within_the_starts_continues_as_the_original(name: str) -> No
     assert replay(loaded, steps[3:]).save() == original.save()
 
 
-@pytest.mark.parametrize(("controller", "learnt"), [("rl", 10), ("evolution", 20), ("optuna:tpe", 10)])
-def test_a_good_start_draws_what_is_proposed_after_it_towards_itself(controller: str, learnt: int) -> None:
+# rl finds the good one within a few proposals without being told, so only its first ones show what it was taught
+@pytest.mark.parametrize(
+    ("controller", "learnt", "first"), [("rl", 10, 2), ("evolution", 20, 12), ("optuna:tpe", 10, 12)]
+)
+def test_a_good_start_draws_what_is_proposed_after_it_towards_itself(controller: str, learnt: int, first: int) -> None:
     """Lost without it: starts that are trained and taught to nobody. What is like the start is worth more here."""
     with_start = Space.read({"hyperparameters": SWITCHES, "start": [GOOD]})
     without = Space.read({"hyperparameters": SWITCHES})
     good = with_start.start[0]
 
     def likeness(space: Space, seed: int) -> float:
-        """How like the start the first twelve proposals are that come of learning, on average."""
+        """How like the start the first proposals are that come of learning, on average."""
         made, alike = make(parse(controller), space, seed), []
-        for number in range(learnt + 12):
+        for number in range(learnt + first):
             proposal = asked(made, number)
             alike.append(sum(proposal.decisions[path] == value for path, value in good.items()) / len(good))
             made.began(proposal)
             made.tell(proposal, Reward(alike[-1]))
-        return sum(alike[learnt:]) / 12
+        return sum(alike[learnt:]) / first
 
     gains = [likeness(with_start, seed) - likeness(without, seed) for seed in (1, 2, 3, 4)]
     assert sum(gains) / len(gains) > 0.04
