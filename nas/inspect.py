@@ -308,13 +308,13 @@ def check(opened: Opened, *, samples: int | None = None, seed: int = 0, exact: b
         costs={name: _quantiles(values) for name, values in found.costs.items()},
         costs_from=_costs_from(opened, exact),
         active=(min(found.active), max(found.active)),
-        nothing=_nothing(opened) if found.rejected + len(found.invalid) == samples else None,
+        nothing=_nothing(opened, samples) if found.rejected + len(found.invalid) == samples else None,
     )
 
 
-def _nothing(opened: Opened) -> Problem | None:
+def _nothing(opened: Opened, samples: int) -> Problem | None:
     """As a search would say before it begins, at the file where it has no place of its own."""
-    problem = survey.nothing(opened.space)
+    problem = survey.nothing(opened.space, min(survey.DRAWS, 10 * samples))
     return replace(problem, file=str(opened.file)) if problem and not problem.file else problem
 
 

@@ -19,7 +19,6 @@ from nas.space.decisions import draw_prior
 from nas.space.partial import Known
 from nas.space.space import Draw, Space
 
-UNMASKED = 500  # draws beside those under masks: a mask for one constraint may leave only what another forbids
 _NUMBER = re.compile(r"[-+]?\d[\d_,]*(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -62,7 +61,8 @@ def blame(space: Space, draws: Sequence[Draw], lead: str) -> Problem:
     satisfies together. ``lead`` begins the message, which stands at the first of them.
     """
     verdicts = [verdict(space, draw) for draw in draws]
-    others = (unmasked(space, random.Random(derive(0, "blame", number))) for number in range(UNMASKED))
+    # Beside those under masks, a quarter as many: a mask for one constraint may leave only what another forbids.
+    others = (unmasked(space, random.Random(derive(0, "blame", number))) for number in range(1 + len(draws) // 4))
     violated = {one.violated for one in verdicts} | {verdict(space, draw).violated for draw in others}
     alone = [one for one in space.constraints if all(one in broken for broken in violated)]
     blamed = alone or _conflict(space.constraints, violated)

@@ -10,7 +10,6 @@ from nas.space.blame import blame, tally
 from nas.space.space import Draw, Space
 
 DRAWS = 2_000
-UNBUILDABLE = 200  # draws are enough where none can be built: the run would stop by its own diagnosis
 
 
 def require_some(space: Space) -> None:
@@ -32,17 +31,18 @@ def require_some(space: Space) -> None:
         raise InputError(problem)
 
 
-def nothing(space: Space) -> Problem | None:
-    """Why none of 2,000 prior draws under masks can be trained, or none of the first 200 be built; None where one can.
+def nothing(space: Space, most: int = DRAWS) -> Problem | None:
+    """Why none of ``most`` prior draws under masks can be trained, or none of the first tenth be built; None where one
+    can.
 
     The problem stands at the constraint to blame, or gives the most frequent reason why draws cannot be built.
     """
     draws: list[Draw] = []
-    for number in range(DRAWS):
+    for number in range(most):
         draws.append(space.prior(random.Random(derive(0, "survey", number))))
         if not draws[-1].violated and not draws[-1].invalid:
             return None
-        if len(draws) == UNBUILDABLE and all(draw.invalid for draw in draws):
+        if len(draws) == most // 10 and all(draw.invalid for draw in draws):
             break
     unbuilt = [draw for draw in draws if not draw.violated]
     if not unbuilt:
