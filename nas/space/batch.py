@@ -46,10 +46,11 @@ class Column:
 class Batch:
     count: int
     columns: Mapping[str, Column]  # by path; a decision that no draw has is missing
+    drawn: Sequence[tuple[str, Rows]]  # in order: what a define holds is drawn at its first active mention, row by row
 
     def row(self, number: int) -> dict[str, int | float]:
-        """The decisions of one draw, as Space.replay takes them."""
-        return {path: one.values[number].item() for path, one in self.columns.items() if one.active[number]}
+        """The decisions of one draw in the order of its walk, as Space.replay takes and gives them."""
+        return {path: self.columns[path].values[number].item() for path, rows in self.drawn if rows[number]}
 
 
 def walk_many(roots: Iterable[Node], count: int, choose: ChooseMany, masks: Masks | None) -> Batch:
@@ -57,13 +58,14 @@ def walk_many(roots: Iterable[Node], count: int, choose: ChooseMany, masks: Mask
     walk = _Walk(count, choose, masks)
     for root in roots:
         walk.visit(root, np.ones(count, np.bool_))
-    return Batch(count, walk.columns)
+    return Batch(count, walk.columns, walk.drawn)
 
 
 class _Walk:
     def __init__(self, count: int, choose: ChooseMany, masks: Masks | None) -> None:
         self.count, self.choose, self.masks = count, choose, masks
         self.columns: dict[str, Column] = {}
+        self.drawn: list[tuple[str, Rows]] = []
         self.mentioned: dict[Define, Rows] = {}
 
     def visit(self, node: Node, rows: Rows) -> None:
@@ -93,6 +95,7 @@ class _Walk:
         for view, these in groups:
             column.values[these] = _accepted(view, self.choose(view, these))
         column.active[rows] = True
+        self.drawn.append((decision.path, rows))
 
     def fulfilled(self, condition: Condition, rows: Rows) -> Rows:
         """Of rows that the condition's decisions are drawn for, where it holds."""

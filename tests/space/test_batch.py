@@ -141,3 +141,17 @@ def test_values_outside_a_view_are_refused() -> None:
         space.walk_many(3, lambda decision, rows: np.full(len(rows), 0.5))
     with pytest.raises(InputError):
         space.replay({})
+
+
+def test_a_row_has_the_order_of_its_own_walk() -> None:
+    """What is drawn at its first active mention comes earlier in some draws than in others."""
+    space = Space.read(
+        {
+            "define": {"n": {"choice": [1, 2]}},
+            "hyperparameters": {"a": {"choice": ["=n", 3]}, "b": {"float": [0.0, 1.0]}, "c": "=n"},
+        }
+    )
+    batch = space.prior_many(40, np.random.default_rng(0))
+    rows = [batch.row(number) for number in range(40)]
+    assert [list(row) for row in rows] == [list(space.replay(row).decisions) for row in rows]
+    assert len({tuple(row) for row in rows}) == 2
