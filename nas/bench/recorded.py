@@ -119,6 +119,14 @@ class Recorded:
         """The row that is judged best."""
         return int(np.nanargmax(self.qualities))
 
+    @cached_property
+    def highest(self) -> float:
+        """The most that an evaluation can tell, as a quality; infinite where several trainings of a row are on record."""
+        if self.rewards.shape[1] != 1:
+            return math.inf
+        told = self.rewards[:, 0]
+        return self.quality(float(np.nanmax(told) if self.higher else np.nanmin(told)))
+
     def duration(self, seed: int, row: int | None, trial: int, attempt: int) -> float:
         """Virtual seconds of one attempt."""
         match self.protocol.duration:
@@ -161,7 +169,7 @@ def join(
         if not (np.isfinite(seconds).all() and (seconds >= 0).all()):
             raise InputError(document.problem(where, "a duration is missing, or negative"))
     budget = protocol.seconds[dataset] if isinstance(protocol.seconds, dict) else protocol.seconds
-    running = protocol.model_dump(exclude={"final", "goal", "at", "report"}) | {"seconds": budget}
+    running = protocol.model_dump(exclude={"final", "at", "report"}) | {"seconds": budget}
     identity = {
         "space": space.source,
         "task": space.task,

@@ -25,7 +25,7 @@ class Trace:
     incumbents: Sequence[tuple[int, int]]  # (evaluations completed, row): each time that the best reward so far changed
     virtual_seconds: float
     wall_seconds: float
-    reason: str  # why it ended, as the machine says
+    reason: str  # why it ended, as the machine says, or "goal"
 
 
 @dataclass
@@ -39,6 +39,7 @@ class _Played:
     incumbents: list[tuple[int, int]] = field(default_factory=list)
     now: float = 0.0
     best: float = float("-inf")
+    reached: bool = False
     visits: Counter[int | None] = field(default_factory=Counter)
     known: dict[int, tuple[int | None, Outcome]] = field(default_factory=dict)  # of trials that run
 
@@ -68,10 +69,14 @@ class _Played:
         if outcome.metrics[QUALITY] > self.best:
             self.best = outcome.metrics[QUALITY]
             self.incumbents.append((len(self.rows), row))
+        self.reached = self.reached or (self.recorded.goal is not None and bool(self.recorded.goal[row]))
+        if self.reached and self.best >= self.recorded.highest:
+            self.search.stopping = True  # nothing that follows could change any measure
 
 
 def play(recorded: Recorded, controller: Controller, seed: int) -> Trace:
-    """Search the benchmark with this controller, to the protocol's budget."""
+    """Search the benchmark with this controller, to the protocol's budget, or until it has the goal and the best reward
+    of all: what it would do from there on is not asked for by any measure."""
     protocol = recorded.protocol
     began = time.perf_counter()
     search = Search(
@@ -93,7 +98,8 @@ def play(recorded: Recorded, controller: Controller, seed: int) -> Trace:
     ).run()
     assert search.over is not None
     wall = time.perf_counter() - began
-    return Trace(played.rows, played.incumbents, played.now, wall, search.over.reason)
+    reason = "goal" if search.over.reason == "interrupted" else search.over.reason
+    return Trace(played.rows, played.incumbents, played.now, wall, reason)
 
 
 def _assignments(recorded: Recorded) -> int | None:

@@ -104,16 +104,21 @@ class Encoder:
 def _graphs(entries: Any) -> list[Mapping[str, Any]]:
     """The different graphs of an architecture, wherever they stand."""
     found: dict[bytes, Mapping[str, Any]] = {}
+    met: set[int] = set()  # parts that are mentioned again and again are one object, and looked at once
     todo = [entries]
     while todo:
         one = todo.pop()
-        if isinstance(one, Mapping):
-            if isinstance(one.get("graph"), Mapping):
-                found.setdefault(orjson.dumps(one["graph"]), one["graph"])
-            else:
-                todo += one.values()
-        elif isinstance(one, list):
+        if not isinstance(one, dict | list) or id(one) in met:
+            continue
+        met.add(id(one))
+        if isinstance(one, list):
             todo += reversed(one)
+        elif isinstance(graph := one.get("graph"), dict):
+            if id(graph) not in met:
+                met.add(id(graph))
+                found.setdefault(orjson.dumps(graph), graph)
+        else:
+            todo += one.values()
     return list(found.values())
 
 

@@ -13,7 +13,7 @@ answered from the queue. What is remembered is bounded: the best trials, the las
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -96,7 +96,6 @@ class Imagination:
     def __init__(self, space: Space, seed: int, draws: list[Draw], size: int) -> None:
         """``draws``: some of the space's prior, for scale; ``size``: how many the policy draws for one thought."""
         self._space = space
-        self._unpriced = replace(space, costs=None)  # a pool is not priced, only what is chosen of it
         self._seed = seed
         self._size = size
         self._encoder = Encoder(space, draws)
@@ -183,9 +182,8 @@ class Imagination:
 
     def _row(self, decisions: Mapping[str, int | float]) -> Row:
         """A walk through the space takes a while, and is left out where no graph is to be looked at."""
-        if not self._encoder.reads_architecture:
-            return self._encoder.row(decisions, None)
-        return self._encoder.row(decisions, self._unpriced.replay(decisions).candidate.architecture)
+        architecture = self._space.seen(decisions) if self._encoder.reads_architecture else None
+        return self._encoder.row(decisions, architecture)
 
     # Snapshot --------------------------------------------------------------------------------------------------------
 

@@ -161,15 +161,17 @@ class Space:
             InputError: an active decision has no value, or one outside its domain.
         """
 
-        def recorded(decision: Decision) -> int | float:
-            try:
-                return decision.accept(decisions[decision.path])
-            except KeyError:
-                raise InputError(f"the decision '{decision.path}' is active and has no value") from None
-            except (TypeError, ValueError) as error:
-                raise InputError(str(error)) from None
+        return self.walk(_recorded(decisions), masked=False)
 
-        return self.walk(recorded, masked=False)
+    def seen(self, decisions: Mapping[str, int | float]) -> Any:
+        """The architecture that these decisions make, as ``replay`` has it, to be looked at only: its parts are the
+        space's own. None for a space without one.
+
+        Raises:
+            InputError: as ``replay``.
+        """
+        walk = Walk(_recorded(decisions), shared=True)
+        return None if self.architecture is None else self.architecture.value(walk)
 
     def prior(self, rng: random.Random) -> Draw:
         """One draw from the prior, under masks. It may violate a constraint; ``sample`` draws again then."""
@@ -206,3 +208,17 @@ class Space:
     def count(self) -> Count:
         """How many assignments of decisions there are, constraints aside."""
         return count(self._roots)
+
+
+def _recorded(decisions: Mapping[str, int | float]) -> Choose:
+    """Each active decision has the value recorded for it."""
+
+    def value(decision: Decision) -> int | float:
+        try:
+            return decision.accept(decisions[decision.path])
+        except KeyError:
+            raise InputError(f"the decision '{decision.path}' is active and has no value") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(str(error)) from None
+
+    return value

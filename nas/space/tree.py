@@ -26,11 +26,14 @@ MOST_POSSIBLE = 4096  # values that `possible` enumerates
 class Walk:
     """One pass through the active part of the tree."""
 
-    __slots__ = ("choose", "decisions", "invalid", "tied", "view")
+    __slots__ = ("choose", "decisions", "invalid", "own", "tied", "view")
 
-    def __init__(self, choose: Choose, view: View | None = None) -> None:
+    def __init__(self, choose: Choose, view: View | None = None, *, shared: bool = False) -> None:
+        """``shared``: what is written out in the space, and each mention of a define, is handed on as it is. That is
+        twice as fast, and for looking only."""
         self.choose = choose
         self.view = view
+        self.own: Callable[[Any], Any] = _same if shared else copied
         self.decisions: dict[str, int | float] = {}  # path -> value, in the order drawn
         self.tied: dict[Define, Any] = {}
         self.invalid = ""  # the first reason why the candidate cannot be trained
@@ -51,9 +54,14 @@ class Walk:
         return int(self.draw(decision))
 
 
+def _same(data: Any) -> Any:
+    return data
+
+
 class Node(Protocol):
     def value(self, walk: Walk) -> Any:
-        """Resolve, drawing the active decisions in document order. Containers are the caller's own."""
+        """Resolve, drawing the active decisions in document order. Containers are the caller's own, but for a shared
+        walk's."""
         ...
 
     def parts(self) -> Iterator[Decision | Define | Node]:
@@ -87,7 +95,7 @@ class Constant:
     data: Any
 
     def value(self, walk: Walk) -> Any:
-        return copied(self.data)
+        return walk.own(self.data)
 
     def parts(self) -> Iterator[Decision | Define | Node]:
         return iter(())
@@ -211,7 +219,7 @@ class Tie:
     define: Define
 
     def value(self, walk: Walk) -> Any:
-        return copied(walk.mention(self.define))
+        return walk.own(walk.mention(self.define))
 
     def parts(self) -> Iterator[Decision | Define | Node]:
         return iter((self.define,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench_problems import SPEC, rows, write, write_npz
 
 from nas.bench import spec as specs
 from nas.bench import table as tables
+from nas.bench.measures import measures
 from nas.bench.recorded import QUALITY, Recorded, join, read_space
 from nas.bench.trace import play
 from nas.controllers import make, parse
@@ -180,11 +182,22 @@ def test_durations_come_from_the_table_or_a_distribution(tmp_path):
     assert drawn.duration(1, 0, 7, 1) != seconds[7]  # another attempt lasts otherwise
 
 
+def test_a_search_ends_where_no_measure_could_change(tmp_path):
+    toy = recorded(write(tmp_path))
+    early = play(toy, make(parse("evolution"), toy.space, 4), 4)
+    whole = play(replace(toy, goal=None), make(parse("evolution"), toy.space, 4), 4)
+    assert (early.reason, whole.reason) == ("goal", "budget")
+    assert len(early.rows) < len(whole.rows) == 30
+    assert early.incumbents[-1][1] == 35  # the best; its equal, 31, is the goal too and tells less
+    assert early.rows == whole.rows[: len(early.rows)]
+    assert measures(toy, [early]) == measures(toy, [whole])
+
+
 def test_a_protocol_with_deaths_evaluates_as_much(tmp_path):
     text = SPEC.replace(
         "    at: [5, 30]\n", "    at: [5, 30]\n    workers: 6\n    deaths: {share: 0.3, replaced_after: 2m}\n"
     )
-    toy = recorded(write(tmp_path, text))
+    toy = replace(recorded(write(tmp_path, text)), goal=None)  # else it would end at the goal
     trace = play(toy, make(parse("evolution"), toy.space, 1), 1)
     assert len(trace.rows) == 30
     assert -1 not in trace.rows

@@ -89,7 +89,7 @@ def test_a_change_of_protocol_table_or_settings_is_another_result(tmp_path):
     play(tmp_path, seeds=1, controllers="evolution", tuning=True)
     assert len(lines(tmp_path / "run")) == 5
     text = (tmp_path / "toy.yaml").read_text()
-    (tmp_path / "toy.yaml").write_text(text.replace("at: [5, 30]", "at: [6, 30]").replace("goal: val", "goal: test"))
+    (tmp_path / "toy.yaml").write_text(text.replace("at: [5, 30]", "at: [6, 30]").replace("final: test", "final: val"))
     play(tmp_path, seeds=1, controllers="evolution")  # only what is told of it is another
     assert len(lines(tmp_path / "run")) == 5
     (tmp_path / "toy.csv").write_text((tmp_path / "toy.csv").read_text() + "\n")
