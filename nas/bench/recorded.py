@@ -121,7 +121,7 @@ class Recorded:
 
     @cached_property
     def highest(self) -> float:
-        """The most that an evaluation can tell, as a quality; infinite where several trainings of a row are on record."""
+        """The most that an evaluation can tell, as a quality; infinite where rows were trained several times."""
         if self.rewards.shape[1] != 1:
             return math.inf
         told = self.rewards[:, 0]
