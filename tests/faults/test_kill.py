@@ -165,7 +165,7 @@ class Kills:
     of_workers: int = 0
 
 
-def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int, all_kinds: bool = False) -> Kills:
+def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int) -> Kills:
     """One run, killed and gone on with ``kills`` times (more, while a kind of last event is missing), then ended."""
     random_ = random.Random(seed)
     (tmp_path / "space.yaml").write_text(SPACE)
@@ -175,16 +175,24 @@ def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int, all_kind
     done, ever = Kills(), {}
     for number in itertools.count():
         seen = {*done.at, *done.torn}
-        if number >= kills and (not all_kinds or seen >= KINDS or number >= 2 * kills):
+        if number >= kills and (seen >= KINDS or number >= 2 * kills):
             break
         segments = set((run / "journal").glob("*.jsonl"))
-        process = start("search", str(config), "--run", str(run), "--trials", str(trials + number % 3))
+        workers = str(1 + number % 3 // 2)  # budget and cluster change from one driver to the next
+        process = start(
+            "search", str(config), "--run", str(run), "--trials", str(trials + number % 3), "--workers", workers
+        )
+        kills_workers = number % 4 == 3
         wanted, began = random_.choice([0, 1, 2, 3, 4, 6, 8, 12, 16, 24]), time.monotonic()
+        if number < 2:  # the moments of a start, which are soon over
+            wanted = 2
+        elif kills_workers:
+            wanted = max(wanted, 12)
         while process.poll() is None and lines_beside(run, segments) < wanted and time.monotonic() - began < 30:
             time.sleep(0.005)
-            if number % 4 == 3 and lines_beside(run, segments) > wanted // 2 and not done.of_workers > number // 4:
+            if kills_workers and lines_beside(run, segments) > wanted // 2 and not done.of_workers > number // 4:
                 done.of_workers += kill_a_worker(process, random_)
-        time.sleep(random_.random() * 0.3)
+        time.sleep(random_.random() * 0.3 * (number >= 2))
         if number >= kills // 2:  # from half way on, wait for a moment of a kind that is still missing
             until = time.monotonic() + 3
             while process.poll() is None and last_kind(run) in {*seen, ""} and time.monotonic() < until:
@@ -213,17 +221,12 @@ def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int, all_kind
     return done
 
 
-@pytest.mark.timeout(400)
-def test_killed_at_twenty_random_moments_no_finished_trial_is_lost_or_doubled(tmp_path: Path) -> None:
-    done = kill_and_resume(tmp_path, kills=20, trials=120, seed=1, all_kinds=True)
-    print("journal's last event at each kill:", dict(done.at), "after torn writes:", dict(done.torn))
-    assert {*done.at, *done.torn} >= KINDS, f"no kill came after {KINDS - {*done.at, *done.torn}}"
-    assert done.of_workers >= 3
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_at_more_random_moments_that_differ_from_run_to_run(tmp_path: Path) -> None:
+def test_killed_at_random_moments_no_finished_trial_is_lost_or_doubled(tmp_path: Path) -> None:
+    """Other moments in each run, and one of every kind in all of them. A start costs some 6 s of the processor."""
     seed = int(time.time())
-    done = kill_and_resume(tmp_path, kills=4, trials=30, seed=seed)
+    done = kill_and_resume(tmp_path, kills=8, trials=80, seed=seed)
     print(f"seed {seed}: journal's last event at each kill:", dict(done.at), "after torn writes:", dict(done.torn))
+    assert {*done.at, *done.torn} >= KINDS, f"no kill came after {KINDS - {*done.at, *done.torn}}"
+    assert done.of_workers >= 1

@@ -1,6 +1,6 @@
 """Every shipped space, sampled: what it proposes can be built and trained, and stays within the limits that it states.
 
-Every shipped space has a define ``width``. For 200 candidates it is replaced by a small number, on small inputs; 20 are
+Every shipped space has a define ``width``. For 100 candidates it is replaced by a small number, on small inputs; 20 are
 as the space stands, for its own task. A new space needs a line in SPACES; nothing else here knows it.
 """
 
@@ -65,11 +65,11 @@ def test_every_shipped_space_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_200_narrow_candidates_train(name: str) -> None:
+def test_100_narrow_candidates_train(name: str) -> None:
     tried = SPACES[name]
     document = documents.read(FOLDER / f"{name}.yaml")
     data = {**document.data, "define": {**document.data["define"], "width": tried.width}}
-    _try(replace(document, data=data), {**tried.task, **tried.smaller}, 200)
+    _try(replace(document, data=data), {**tried.task, **tried.smaller}, 100)
 
 
 @pytest.mark.parametrize("name", SPACES)
