@@ -155,14 +155,14 @@ def resume(
 ) -> None:
     """Go on with a run after a crash, a kill, or an interruption."""
     from nas import plan as plans
-    from nas import store
+    from nas import provenance, store
 
-    recorded = store.history(run, salvage=salvage)
+    recorded = store.opening(run, provenance.code(), salvage=salvage)
     if plans.finished(recorded):
         _note(f"{run} is finished; nothing is left to do")
         _finish(run, recorded, json)
         return
-    plan = plans.recorded_plan(run, _data(data), _plugins(plugin), salvage=salvage)
+    plan = plans.recorded_plan(run, _data(data), _plugins(plugin), history=recorded)
     _drive(plan, run, json, going_on=recorded, salvage=salvage)
 
 
@@ -510,10 +510,10 @@ def _override(key: str, value: Any) -> Override:
 
 def _recorded(folder: Path) -> History | None:
     """What the folder's journal says; None where a new run can begin."""
-    from nas import store
+    from nas import provenance, store
 
     if store.exists(folder / "journal"):
-        history = store.history(folder)
+        history = store.opening(folder, provenance.code())
         return history if history.started else None
     if folder.exists() and (not folder.is_dir() or any(path.name != "journal" for path in folder.iterdir())):
         raise InputError(f"{folder} is there and is no run; give another --run DIR")
@@ -527,13 +527,13 @@ def _drive(plan: Plan, folder: Path, json: bool, *, going_on: History | None, sa
         """Said when the run is ours, not when it is only wished for."""
         for remark in controllers.remarks(plan.config.controller, plan.space):
             _note(remark)
-        left = sum(trial.open for trial in history.trials.values())
+        left = len(history.open)
         counts = f"{len(history.trials) - left} finished, {left} to be run again"
         _note(f"a new run in {folder}" if going_on is None else f"going on with {folder}: {counts}")
 
     try:
         with _observer(plan) as observe:
-            ended = driver.run(plan, folder, observe, salvage=salvage, opened=opened)
+            ended = driver.run(plan, folder, observe, salvage=salvage, opened=opened, note=_note)
     except DiskFailed as error:
         if not store.exists(folder / "journal"):
             raise

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nas import controllers, provenance, reward, seeds, store
+from nas import controllers, provenance, reward, seeds, snapshots, store
 from nas.cluster import Executor
 from nas.cluster.connect import visible_gpus
 from nas.errors import InputError, Interrupted
@@ -46,7 +46,8 @@ from nas.space import Candidate
 
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn
+SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn ...
+OBSERVED = 20  # ... and walks through all trials: times as long as its last look took is left before the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,7 @@ class Ended:
     def exit_code(self) -> int:
         if self.reason == "interrupted":
             return Interrupted.exit_code
-        completed = any(trial.state == "completed" for trial in self.history.trials.values())
-        return 0 if completed and self.reason != "diagnosis" else 3
+        return 0 if self.history.tally["completed"] and self.reason != "diagnosis" else 3
 
 
 Observer = Callable[[Search, float], None]  # the machine, and the time now; called once a turn
@@ -76,10 +76,12 @@ def run(
     *,
     salvage: bool = False,
     opened: Callable[[History], None] = lambda history: None,
+    note: snapshots.Note = lambda line: None,
 ) -> Ended:
     """Run a search in ``folder`` until it ends; go on where an earlier driver stopped.
 
-    ``opened`` is called once, when the run is ours and what earlier drivers left is taken in.
+    ``opened`` is called once, when the run is ours and what earlier drivers left is taken in. ``note`` is given a line
+    where no snapshot could be used, or written.
 
     Raises:
         RunHeld: another driver is alive on the folder.
@@ -87,21 +89,23 @@ def run(
         DiskFailed: the journal could not be written.
         Interrupted: asked to stop a second time, or told to go at once.
     """
-    search = machine(plan)  # a controller that refuses the space does so before there is a folder
-    journal, entries = store.Journal.claim(folder / "journal", time.time(), salvage=salvage)
+    journal, search = snapshots.claim(
+        folder, partial(machine, plan), lambda history: going_on(plan, history, folder), note, salvage=salvage
+    )
+    keeper = snapshots.Keeper(journal, search, note)
     try:
-        for entry in entries:
-            search.apply(entry.event, entry.time)
-        drive = _Drive(plan, folder, journal, search)
+        drive = _Drive(plan, folder, journal, search, keeper)
         drive.open()
         opened(search.history)
         with _stop_signals() as asked_to_stop:
             drive.loop(asked_to_stop, observe)
+            keeper.close()
         assert search.over is not None
         return Ended(search.over.reason, search.over.message, folder, search.history)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at once; go on with: {shlex.join(['nas', 'resume', str(folder)])}") from None
     finally:
+        keeper.wait()
         journal.close()
 
 
@@ -138,6 +142,7 @@ class _Drive:
     folder: Path
     journal: store.Journal
     search: Search
+    keeper: snapshots.Keeper
     executor: Executor | None = None
 
     def open(self) -> None:
@@ -153,7 +158,7 @@ class _Drive:
         if changes:
             self._record(BudgetChanged(changes))
         self._act([Tick()])
-        for trial in [t for t in history.trials.values() if t.open]:
+        for trial in list(history.open.values()):
             folder = self._trial_folder(trial.number)
             self._sweep(trial.number)
             known = {a.attempt for a in trial.attempts if a.outcome is None}
@@ -165,16 +170,18 @@ class _Drive:
         if self.search.over:
             return
         self.executor = self.plan.connect(self.folder)
-        shown = 0.0
+        next_look = 0.0
         try:
             while not self.search.over:
                 happenings: list[Happening] = list(self.executor.wait(TURN))
                 if asked_to_stop() and not self.search.stopping:
                     happenings.append(StopRequested())
                 self._act(happenings or [Tick()])
-                if time.monotonic() - shown >= SHOW:
-                    shown = time.monotonic()
+                self.keeper.look()
+                if time.monotonic() >= next_look:
+                    looked = time.monotonic()
                     observe(self.search, time.time())
+                    next_look = max(looked + SHOW, time.monotonic() + OBSERVED * (time.monotonic() - looked))
         finally:
             self.executor.close()
 

@@ -6,9 +6,12 @@ rewards here: metrics are facts, rewards are opinions about them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import orjson
 
 from nas.records import (
     MACHINE_FAILURES,
@@ -27,6 +30,7 @@ from nas.records import (
     TrialEnded,
     TrialReported,
     WorkersChanged,
+    event_from_json,
 )
 
 TrialState = Literal["pending", "running", "completed", "failed", "duplicate"]
@@ -91,7 +95,9 @@ class History:
 
     started: RunStarted | None = None
     config: dict[str, Any] = field(default_factory=dict)  # as recorded, with later changes of budget and cluster
-    trials: dict[int, Trial] = field(default_factory=dict)
+    trials: MutableMapping[int, Trial] = field(default_factory=dict)  # by number, from 0 without a gap
+    open: dict[int, Trial] = field(default_factory=dict)  # those that have not ended: what is walked through in a turn
+    tally: Counter[str] = field(default_factory=Counter)  # the others, by how they ended
     ended: RunEnded | None = None  # the last word of the last driver, if it had one
     driver: DriverTookOver | None = None
     epochs: int = 0  # how many drivers there have been
@@ -119,7 +125,7 @@ class History:
                 self.workers = event.workers
             case Proposed():
                 number = event.proposal.number
-                self.trials[number] = Trial(event.proposal, time, event.duplicate_of)
+                self.trials[number] = self.open[number] = Trial(event.proposal, time, event.duplicate_of)
             case AttemptStarted():
                 trial = self.trials[event.trial]
                 trial.state = "running"
@@ -146,7 +152,7 @@ class History:
         """Busy over available worker-seconds, 0 to 1; 0 where no worker has been there yet."""
         until = self.last_event if now is None else now
         available = self._available + self.workers * max(0.0, until - self._available_since)
-        running = (trial.running_attempt() for trial in self.trials.values() if trial.state == "running")
+        running = (trial.running_attempt() for trial in self.open.values())
         busy = self._busy + sum(max(0.0, until - attempt.started) for attempt in running if attempt)
         return min(1.0, busy / available) if available > 0 else 0.0
 
@@ -160,7 +166,7 @@ class History:
 
     def _abandon(self, time: float) -> None:
         """Nobody waits any more, since ``time``, for what was running."""
-        for trial in self.trials.values():
+        for trial in self.open.values():
             if attempt := trial.running_attempt():
                 attempt.abandoned = True
                 self._busy += time - attempt.started
@@ -179,6 +185,8 @@ class History:
     def _trial_ended(self, event: TrialEnded, time: float) -> None:
         trial = self.trials[event.trial]
         trial.state, trial.ended = event.state, time
+        self.open.pop(trial.number, None)
+        self.tally[event.state] += 1
         if event.attempt is not None:
             last = trial.attempts[event.attempt]
             trial.outcome = last.outcome or Failed("lost", f"lost {trial.lost} times with the drivers that ran it")
@@ -186,6 +194,74 @@ class History:
             trial.outcome = self.trials[trial.duplicate_of].outcome
         elif event.state == "failed":
             trial.outcome = Failed("invalid", trial.proposal.invalid)
+
+    # Snapshot --------------------------------------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """Everything but the trials, as JSON: these are in the journal."""
+        kept = {name: getattr(self, name) for name in _PLAIN}
+        return orjson.dumps({**kept, "trials": len(self.trials), "open": list(self.open)})
+
+    def load(self, saved: bytes, events: Callable[[int], Iterable[tuple[Event, float]]]) -> None:
+        """Take on what ``save`` returned. ``events``: those of a trial with their times, and of drivers in between.
+
+        Open trials are folded at once, the others when they are asked for.
+        """
+        state = orjson.loads(saved)
+        for name in _PLAIN:
+            value = state[name]
+            event = name in ("started", "driver", "ended") and value is not None
+            setattr(self, name, event_from_json(value) if event else value)
+        self.tally = Counter(state["tally"])
+        self.trials = Recorded(state["trials"], events)
+        self.open = {number: self.trials[number] for number in state["open"]}
+
+
+_PLAIN = (
+    *("started", "config", "driver", "ended", "epochs", "workers", "last_event", "tally"),
+    *("_active", "_driver_since", "_available", "_available_since", "_busy"),
+)
+
+
+class Recorded(MutableMapping[int, Trial]):
+    """Trials of which the first ``count`` are folded from their events when somebody asks, and then kept."""
+
+    def __init__(self, count: int, events: Callable[[int], Iterable[tuple[Event, float]]]) -> None:
+        self._recorded, self._events = count, events
+        self._count = count
+        self._held: dict[int, Trial] = {}
+
+    def __getitem__(self, number: int) -> Trial:
+        held = self._held.get(number)
+        if held is None:
+            held = self._held[number] = self._folded(number)
+        return held
+
+    def _folded(self, number: int) -> Trial:
+        if not 0 <= number < self._recorded:
+            raise KeyError(number)
+        fold = History()
+        for event, time in self._events(number):
+            if isinstance(event, Proposed) and event.duplicate_of is not None:
+                fold.trials[event.duplicate_of] = self[event.duplicate_of]
+            fold.apply(event, time)
+        return fold.trials[number]
+
+    def __setitem__(self, number: int, trial: Trial) -> None:
+        self._held[number] = trial
+        self._count = max(self._count, number + 1)
+
+    def __delitem__(self, number: int) -> None:
+        raise TypeError("a recorded trial is never taken back")
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and 0 <= number < self._count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._count))
+
+    def __len__(self) -> int:
+        return self._count
 
 
 def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

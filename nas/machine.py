@@ -19,7 +19,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
+from heapq import heappop, heappush
+from typing import Any, Literal
 
 import orjson
 
@@ -119,13 +120,15 @@ class Search:
     _unsettled: set[int] = field(default_factory=set)  # open trials that may have to end
     _original: dict[str, int] = field(default_factory=dict)  # hash -> the trial that is trained for it
     _duplicates: dict[int, list[int]] = field(default_factory=dict)  # original, still open -> trials waiting on it
-    _assigned: set[tuple[tuple[str, int | float], ...]] = field(default_factory=set)  # draws so far, of a counted space
+    _assigned: set[str] = field(default_factory=set)  # draws so far, of a small space; values say which were active
     _nothing_left: str = ""  # the controller's reason, once it had one
     _repeats: int = 0  # duplicates since the last new candidate
     _counted: int = 0  # trials that the budget pays for
     _recent: deque[tuple[int, str]] = field(
         default_factory=lambda: deque(maxlen=RECENT)
     )  # (trial, how it failed or "")
+    _diagnosis: str = ""  # one failure in most of these, in words
+    _closed: str = ""  # digest of the trials that ended, in that order, and of what came late for them
 
     # Deciding --------------------------------------------------------------------------------------------------------
 
@@ -156,8 +159,11 @@ class Search:
         return self.reward(outcome.metrics, outcome.seconds)
 
     def digest(self) -> str:
-        """SHA-256 of all trials and of the controller's state: live and replayed must agree."""
-        trials = orjson.dumps(list(self.history.trials.values()), default=str)
+        """SHA-256 of all trials and of the controller's state: live and replayed must agree.
+
+        A trial that ended was digested then, each into the digest before it.
+        """
+        trials = orjson.dumps([self._closed, list(self.history.open.values())], default=str)
         return sha256(trials + self.controller.save()).hexdigest()
 
     def _answered(self, number: int, attempt: int, outcome: Outcome, now: float, out: list[Instruction]) -> None:
@@ -183,26 +189,25 @@ class Search:
 
     def _settle(self, now: float, out: list[Instruction]) -> None:
         """End the trials whose attempts (or whose original) have said enough."""
-        while self._unsettled:
-            number = min(self._unsettled)
-            self._unsettled.discard(number)
-            trial = self.history.trials[number]
-            ending = self._ending(trial)
+        ahead: list[int] = []
+        while self._unsettled or ahead:
+            for number in self._unsettled:
+                heappush(ahead, number)
+            self._unsettled.clear()
+            trial = self.history.open.get(heappop(ahead))
+            ending = self._ending(trial) if trial else None
             if ending is not None:
                 self._record(ending, now, out)
 
     def _ending(self, trial: Trial) -> TrialEnded | None:
-        if not trial.open:
-            return None
         if trial.duplicate_of is not None:
-            original = self.history.trials[trial.duplicate_of]
-            return None if original.open else TrialEnded(trial.number, "duplicate")
+            return None if trial.duplicate_of in self.history.open else TrialEnded(trial.number, "duplicate")
         if trial.proposal.invalid:
             return TrialEnded(trial.number, "failed")
         return verdict(trial)
 
     def _start(self, now: float, out: list[Instruction]) -> None:
-        while not self.stopping and not self._diagnosis() and len(self._running) < self.history.workers:
+        while not self.stopping and not self._diagnosis and len(self._running) < self.history.workers:
             if self._waiting:
                 self._launch(min(self._waiting), now, out)
             elif self._budget_left(now) and not self._exhausted():
@@ -222,9 +227,8 @@ class Search:
         out.append(Launch(number, attempt, fresh))
 
     def _end_if_done(self, now: float, out: list[Instruction]) -> None:
-        diagnosis = self._diagnosis()
-        if diagnosis:
-            self._end(End("diagnosis", diagnosis), now, out)
+        if self._diagnosis:
+            self._end(End("diagnosis", self._diagnosis), now, out)
         elif self._time_is_up(now):
             cut = len({trial for trial, _ in self._running} | self._waiting)
             self._end(End("budget", f"time is up: {cut} trials were cut off, and not counted" if cut else ""), now, out)
@@ -261,7 +265,7 @@ class Search:
             return f"all {self.assignments:,} candidates of the space have been proposed"
         return ""
 
-    def _diagnosis(self) -> str:
+    def _diagnosed(self) -> str:
         """One failure in most of the last ten distinct candidates, in words; empty where there is none."""
         if not self._recent:
             return ""
@@ -284,12 +288,13 @@ class Search:
     def apply(self, event: Event, time: float) -> None:
         """Take in one journaled event: the only place where the state changes, live and in replay."""
         if isinstance(event, DriverTookOver) and self.history.ended and self.history.ended.reason == "diagnosis":
-            self._recent.clear()  # going on after a diagnosis means that its cause was seen to
+            self._recent.clear()
+            self._diagnosis = ""  # going on after a diagnosis means that its cause was seen to
         self.history.apply(event, time)
         match event:
             case DriverTookOver():
                 self._running.clear()
-                self._waiting = {n for n, t in self.history.trials.items() if t.open and self._wants_attempt(t)}
+                self._waiting = {n for n, t in self.history.open.items() if self._wants_attempt(t)}
                 self._unsettled |= self._waiting  # some may have been lost too often
             case Proposed():
                 self._proposed(event)
@@ -303,6 +308,8 @@ class Search:
                 self._unsettled.add(trial)
             case LateResult(trial, attempt):
                 self._running.discard((trial, attempt))
+                if trial not in self.history.open:
+                    self._close(event)
             case TrialEnded():
                 self._trial_ended(event)
 
@@ -310,7 +317,7 @@ class Search:
         proposal = event.proposal
         self.controller.began(proposal)
         if self.assignments is not None and self.assignments <= FEW:
-            self._assigned.add(tuple(proposal.decisions.items()))
+            self._assigned.add(",".join(map(repr, proposal.decisions.values())))
         if event.duplicate_of is not None:
             self._repeats += 1
             self._duplicates.setdefault(event.duplicate_of, []).append(proposal.number)
@@ -323,6 +330,7 @@ class Search:
 
     def _trial_ended(self, event: TrialEnded) -> None:
         trial = self.history.trials[event.trial]
+        self._close(trial)
         self._waiting.discard(trial.number)
         self._unsettled.discard(trial.number)
         self._unsettled.update(self._duplicates.pop(trial.number, ()))
@@ -330,14 +338,43 @@ class Search:
             self._original.pop(trial.proposal.hash, None)  # nothing is known of it: it may be proposed again
         if event.state != "duplicate":
             self._recent.append((trial.number, failure_signature(trial.outcome)))
+            self._diagnosis = self._diagnosed()
         match trial.outcome:
             case Succeeded():
                 self.controller.tell(trial.proposal, self.worth(trial.outcome))
             case Failed(kind) if kind not in MACHINE_FAILURES:
                 self.controller.tell(trial.proposal, CandidateFailure(kind))
 
+    def _close(self, what: Trial | LateResult) -> None:
+        self._closed = sha256(self._closed.encode() + orjson.dumps(what, default=str)).hexdigest()
+
     def _wants_attempt(self, trial: Trial) -> bool:
         return trial.duplicate_of is None and not trial.proposal.invalid and trial.running_attempt() is None
+
+    # Snapshot --------------------------------------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """The state but for history and controller, as JSON."""
+        kept = {name: getattr(self, name) for name in _PLAIN}
+        sets = {name: list(getattr(self, name)) for name in (*_SETS, "_running", "_recent")}
+        duplicates = list(self._duplicates.items())
+        return orjson.dumps({**kept, **sets, "_duplicates": duplicates})
+
+    def load(self, state: bytes, history: History) -> None:
+        """Take on what ``save`` returned, with the history of then; the controller's state is loaded apart."""
+        data: dict[str, Any] = orjson.loads(state)
+        self.history = history
+        for name in _PLAIN:
+            setattr(self, name, data[name])
+        for name in _SETS:
+            setattr(self, name, set(data[name]))
+        self._running = {(trial, attempt) for trial, attempt in data["_running"]}
+        self._recent = deque(((trial, how) for trial, how in data["_recent"]), RECENT)
+        self._duplicates = dict(data["_duplicates"])
+
+
+_PLAIN = ("_original", "_repeats", "_counted", "_diagnosis", "_closed")
+_SETS = ("_waiting", "_unsettled", "_assigned")
 
 
 def verdict(trial: Trial) -> TrialEnded | None:

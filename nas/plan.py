@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import seeds, store
+from nas import provenance, seeds, store
 from nas.cluster import Executor
 from nas.cluster.connect import connect
 from nas.config import BudgetSettings, CallableConfig, Config, RunConfig, changes, from_plain
@@ -62,11 +62,12 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
 
 
 def recorded_plan(
-    folder: Path, data: str | None = None, plugins: Sequence[Plugin] = (), *, salvage: bool = False
+    folder: Path, data: str | None = None, plugins: Sequence[Plugin] = (), *, history: History | None = None
 ) -> Plan:
     """The plan of a run as its journal has it, with the changes recorded since.
 
-    ``data``: where data sets lie now. ``plugins``: those of the run that lie elsewhere now.
+    ``data``: where data sets lie now. ``plugins``: those of the run that lie elsewhere now. ``history``: of the
+    journal, where the caller has read it.
 
     Raises:
         InputError: there is no run in ``folder``, its journal is damaged, its objective is a Python callable, or a
@@ -74,7 +75,7 @@ def recorded_plan(
     """
     from nas.train.plugins import load
 
-    history = store.history(folder, salvage=salvage)
+    history = history or store.opening(folder, provenance.code())
     if history.started is None:
         raise InputError(f"{folder}: killed before the run began; start it with: nas search CONFIG --run {folder}")
     config = from_plain(history.config)
@@ -162,8 +163,8 @@ def finished(history: History, budget: BudgetSettings | None = None) -> bool:
         return True
     if budget.time is not None and history.active_seconds() >= budget.time:
         return True
-    trained = [trial for trial in history.trials.values() if trial.duplicate_of is None]
-    return budget.trials is not None and len(trained) >= budget.trials and not any(trial.open for trial in trained)
+    trained, open_ = history.tally["completed"] + history.tally["failed"], history.open.values()
+    return budget.trials is not None and trained >= budget.trials and all(t.duplicate_of is not None for t in open_)
 
 
 def fresh_folder(wanted: Path) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas import documents, driver, shipped, store
+from nas import documents, driver, provenance, shipped, store
 from nas.cluster.connect import connect
 from nas.config import CallableConfig, name_from
 from nas.errors import InputError
@@ -122,7 +122,7 @@ def search(
     )
     folder = fresh_folder(Path("runs") / config.name) if run is None else Path(run)
     if store.exists(folder / "journal"):
-        history = store.history(folder)
+        history = store.opening(folder, provenance.code())
         going_on(plan, history, folder)
         if history.ended and finished(history, config.budget):  # nothing to do: a smaller budget is no change to record
             return Run(folder, history.ended.reason, history.ended.message, history, config.reward)

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args
 
 FailureKind = Literal["invalid", "out_of_memory", "diverged", "error", "crashed", "timeout", "lost", "preempted"]
@@ -323,4 +324,9 @@ def outcome_from_json(data: Mapping[str, Any]) -> Outcome:
 
 
 def _known_fields(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: data[f.name] for f in dataclasses.fields(kind) if f.init and f.name in data}
+    return {name: data[name] for name in _fields(kind) if name in data}
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind) if f.init)

@@ -24,6 +24,7 @@ FLOORS = {
         "config",
         "plan",
         "provenance",
+        "snapshots",
         "shipped",
         "driver",
         "smoke",

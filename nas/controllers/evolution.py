@@ -40,7 +40,7 @@ class EvolutionController:
         self._space = space
         self._seed = seed
         self._began = 0
-        self._known: set[str] = set()
+        self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
         # (fitness, decisions), oldest first; fitness None is a failure, worse than any number
         self._alive: deque[tuple[float | None, Values]] = deque(maxlen=settings.population)
         self._starts: list[tuple[float | None, Values]] = []  # likewise, until the population is complete
@@ -79,7 +79,7 @@ class EvolutionController:
         if self._began == self._settings.population:
             self._alive.extend(self._starts)
             self._starts.clear()
-        self._known.add(proposal.hash)
+        self._known[proposal.hash] = None
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
         fitness = result.value if isinstance(result, Reward) else None
@@ -88,12 +88,12 @@ class EvolutionController:
 
     def save(self) -> bytes:
         alive = {"alive": list(self._alive), "starts": self._starts}
-        return orjson.dumps({"began": self._began, "known": sorted(self._known), **alive})
+        return orjson.dumps({"began": self._began, "known": list(self._known), **alive})
 
     def load(self, state: bytes) -> None:
         data = orjson.loads(state)
         self._began = data["began"]
-        self._known = set(data["known"])
+        self._known = dict.fromkeys(data["known"])
         self._alive.clear()
         self._alive.extend((fitness, values) for fitness, values in data["alive"])
         self._starts = [(fitness, values) for fitness, values in data["starts"]]

@@ -103,14 +103,14 @@ class Imagination:
         self._model = RewardModel(self._encoder.blocks, torch.from_numpy(rows))
         self._memory: list[Remembered] = []
         self._pending: dict[int, Pending] = {}
-        self._settled: set[int] = set()  # keys of all proposals, and of what must not be proposed
+        self._settled: dict[int, None] = {}  # keys, as they came, of all proposals, and of what must not be proposed
         self._pool: list[Imagined] = []
         self.queue: list[Imagined] = []
         self.dreams: list[tuple[Imagined, float]] = []  # and its expected score, where that is above the mean
 
     def began(self, proposal: Proposal) -> None:
         key = _key(proposal.decisions)
-        self._settled.add(key)
+        self._settled[key] = None
         self._pending[key] = Pending(dict(proposal.decisions), self._row(proposal.decisions))
         if len(self._pending) > PENDING:
             del self._pending[next(iter(self._pending))]
@@ -159,14 +159,14 @@ class Imagination:
     def _sound(self, one: Imagined) -> bool:
         draw = self._space.replay(one.decisions)
         if draw.violated or draw.invalid:
-            self._settled.add(one.key)
+            self._settled[one.key] = None
         return not draw.violated and not draw.invalid
 
     def _draw(self, draws: Draws, told: int, policy: int) -> None:
-        have = {one.key for one in self._pool} | self._settled
+        have = {one.key for one in self._pool}
         for sketch in draws(np.random.default_rng(derive(self._seed, "imagine", told)), self._size):
             key = _key(sketch.decisions)
-            if key in have:
+            if key in have or key in self._settled:
                 continue
             have.add(key)
             row = self._row(sketch.decisions)
@@ -193,7 +193,7 @@ class Imagination:
             "model": self._model.state.tolist(),
             "memory": [(one.number, one.decisions, one.value) for one in self._memory],
             "pending": [one.decisions for one in self._pending.values()],
-            "settled": sorted(self._settled),
+            "settled": list(self._settled),
             "pool": [(one.decisions, one.log_probability, one.notes, one.policy) for one in self._pool],
             "queue": [one.key for one in self.queue],
             "dreams": [(one.key, much) for one, much in self.dreams],
@@ -203,7 +203,7 @@ class Imagination:
         self._model.state = torch.tensor(state["model"], dtype=torch.float64)
         self._memory = [Remembered(number, made, value, self._row(made)) for number, made, value in state["memory"]]
         self._pending = {_key(made): Pending(made, self._row(made)) for made in state["pending"]}
-        self._settled = set(state["settled"])
+        self._settled = dict.fromkeys(state["settled"])
         self._pool = [
             Imagined(_key(made), made, log_probability, notes, policy, self._row(made))
             for made, log_probability, notes, policy in state["pool"]

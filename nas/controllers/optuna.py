@@ -167,7 +167,7 @@ class OptunaController:
         for kind, number, *rest in orjson.loads(state):
             if kind == "began":
                 decisions, notes = rest
-                self.began(to_proposal(number, self._space.replay(decisions), notes=notes))
+                self.began(Proposal(number, decisions, candidate={}, hash="", notes=notes))  # all that began looks at
             else:
                 self._told(number, rest[0])
 

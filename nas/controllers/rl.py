@@ -89,7 +89,7 @@ class RLController:
         draws = [unpriced.prior(Random(derive(seed, "length", i))) for i in range(PRIOR_DRAWS)]
         length = max(1.0, sum(len(draw.decisions) for draw in draws) / PRIOR_DRAWS)
         self._floor = min(FLOOR_AT_MOST, settings.floor / length)
-        self._known: set[str] = set()
+        self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
         self._count = 0  # trials told
         self._failures = 0
         self._values: list[float] = []  # all rewards told, sorted
@@ -187,7 +187,7 @@ class RLController:
         return {path: value for path, value in parent.decisions.items() if path not in again}
 
     def began(self, proposal: Proposal) -> None:
-        self._known.add(proposal.hash)
+        self._known[proposal.hash] = None
         self._imagination.began(proposal)
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
@@ -304,7 +304,7 @@ class RLController:
         header = {
             "format": FORMAT,
             "parameters": len(self._policy.theta),
-            "known": sorted(self._known),
+            "known": list(self._known),
             "count": self._count,
             "failures": self._failures,
             "values": self._values,
@@ -323,7 +323,7 @@ class RLController:
         data: dict[str, Any] = orjson.loads(head)
         if data["format"] != FORMAT or data["parameters"] != len(self._policy.theta):
             raise NasError("the snapshot is of another version or space; replay the journal instead")
-        self._known = set(data["known"])
+        self._known = dict.fromkeys(data["known"])
         self._count, self._failures, self._values = data["count"], data["failures"], data["values"]
         self._window = deque((Told(**told) for told in data["window"]), self._settings.window)
         self._elite = [Told(**told) for told in data["elite"]]

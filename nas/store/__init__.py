@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas.store.folder import history, write_texts
-from nas.store.journal import Entry, Journal, alive, exists, read
+from nas.store.folder import history, opening, write_texts
+from nas.store.journal import Journal, alive, exists, read
+from nas.store.segments import Entry
 
-__all__ = ["Entry", "Journal", "alive", "exists", "history", "read", "write_texts"]
+__all__ = ["Entry", "Journal", "alive", "exists", "history", "opening", "read", "write_texts"]

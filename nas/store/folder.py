@@ -1,12 +1,13 @@
 """The run's folder, beside its journal: texts for people, and the names of things.
 
 RUN/config.yaml  RUN/space.yaml      copies for reading; the journal is what counts
-RUN/journal/                         see journal.py
+RUN/journal/                         see journal.py and snapshot.py
 RUN/trials/<trial>/<attempt>/        result.json, log.txt
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from nas.durable import write_whole
 from nas.errors import InputError
 from nas.history import History
-from nas.store import journal
+from nas.store import journal, segments, snapshot
 
 
 def history(run: Path, *, salvage: bool = False) -> History:
@@ -29,6 +30,23 @@ def history(run: Path, *, salvage: bool = False) -> History:
     for entry in journal.read(run / "journal", salvage=salvage):
         found.apply(entry.event, entry.time)
     return found
+
+
+def opening(run: Path, code: str, *, salvage: bool = False) -> History:
+    """The same, quickly where a snapshot by ``code`` fits: its settled trials are read when they are asked for.
+
+    Raises:
+        InputError: as ``history`` does.
+    """
+    with contextlib.suppress(snapshot.NotUsable, segments.NotCovered):
+        kept = snapshot.read(run / "journal", code)
+        if not salvage:
+            rest = segments.chain(run / "journal", salvage, kept.covers)
+            found = kept.recall(run / "journal")
+            for entry in (entry for segment in rest for entry in segment.entries):
+                found.apply(entry.event, entry.time)
+            return found
+    return history(run, salvage=salvage)
 
 
 def write_texts(folder: Path, config: Mapping[str, Any], space: Mapping[str, Any]) -> None:

@@ -15,34 +15,21 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nas.durable import DamagedLine, seal, sync_folder, unseal, write_all
-from nas.errors import DiskFailed, InputError, RunHeld
-from nas.records import DriverTookOver, Event, RunEnded, event_from_json
-from nas.store import liveness
+from nas.durable import seal, sync_folder, write_all
+from nas.errors import DiskFailed, RunHeld
+from nas.records import DriverTookOver, Event, RunEnded
+from nas.store import liveness, segments
+from nas.store.lines import Lines
+from nas.store.segments import Covered, Entry, NotCovered, Segment
+from nas.store.snapshot import Snapshot
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    sequence: int  # from 0, over all segments
-    epoch: int  # of the driver that wrote it, from 1
-    time: float  # seconds since the Unix epoch, by the driver's clock
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """One segment as far as it is sound."""
-
-    epoch: int
-    entries: list[Entry]
-    length: int  # bytes that hold the entries
-    checksum: str  # SHA-256 of those bytes
+LAST_LINE = 1 << 16  # bytes read from a segment's end to find its last line
 
 
 def read(folder: Path, *, salvage: bool = False) -> list[Entry]:
@@ -51,27 +38,35 @@ def read(folder: Path, *, salvage: bool = False) -> list[Entry]:
     Raises:
         InputError: there is no journal, or it is damaged before its end; the message names file, offset and remedy.
     """
-    return [entry for segment in _segments(folder, salvage) for entry in segment.entries]
+    return [entry for segment in segments.chain(folder, salvage) for entry in segment.entries]
 
 
 def exists(folder: Path) -> bool:
     """Whether any driver has ever written to ``folder`` (RUN/journal)."""
-    return any(_numbers(folder))
+    return any(segments.numbers(folder))
 
 
 class Journal:
     """The writer's end. Made by ``claim``; every ``append`` is on disk when it returns."""
 
-    def __init__(self, folder: Path, epoch: int, descriptor: int, sequence: int) -> None:
+    def __init__(self, folder: Path, epoch: int, descriptor: int, earlier: Sequence[Covered], lines: Lines) -> None:
+        """``earlier``: what is accepted of the segments before ours; ``lines``: theirs."""
         self.folder, self.epoch = folder, epoch
         self.sync_seconds = 0.0  # spent in fsync so far
-        self._descriptor, self._sequence = descriptor, sequence
+        self.lines = lines
+        self._descriptor, self._earlier = descriptor, earlier
+        self._length, self._digest = 0, sha256()  # of our own segment
         self._heart = liveness.Heart(_heartbeat(folder, epoch))
         self._closed = False
 
     @classmethod
-    def claim(cls, folder: Path, now: float, *, salvage: bool = False) -> tuple[Journal, list[Entry]]:
+    def claim(
+        cls, folder: Path, now: float, *, salvage: bool = False, snapshot: Snapshot | None = None
+    ) -> tuple[Journal, list[Entry]]:
         """Become the one writer of ``folder``; returns what is recorded so far, this driver's first entry included.
+
+        Of a journal that begins with what ``snapshot`` covers, only the rest is returned: the first entry's sequence
+        is then not 0.
 
         Raises:
             RunHeld: another driver is alive on it.
@@ -84,16 +79,20 @@ class Journal:
             raise DiskFailed(f"{folder}: {error.strerror or error}") from error
         while True:
             _refuse_if_held(folder)
-            segments = _segments(folder, salvage)
-            entries = [entry for segment in segments for entry in segment.entries]
-            accepted = {f"{s.epoch:06d}": {"length": s.length, "checksum": s.checksum} for s in segments}
-            epoch = max(_numbers(folder), default=0) + 1
-            first = Entry(len(entries), epoch, now, replace(liveness.ourselves(), accepted=accepted))
-            descriptor = _link_segment(folder, first)
+            found, lines = _read(folder, salvage, snapshot)
+            entries = [entry for segment in found for entry in segment.entries]
+            accepted = {f"{s.epoch:06d}": {"length": s.length, "checksum": s.checksum} for s in found}
+            epoch = max(segments.numbers(folder), default=0) + 1
+            first = Entry(len(lines), epoch, now, replace(liveness.ourselves(), accepted=accepted))
+            text = seal(_line(first))
+            descriptor = _link_segment(folder, epoch, text)
             if descriptor is not None:
-                for left_behind in folder.glob(".*.tmp"):  # by drivers that were killed while they claimed
+                for left_behind in folder.glob(".*.tmp"):  # by drivers that were killed while they wrote
                     left_behind.unlink(missing_ok=True)
-                return cls(folder, epoch, descriptor, len(entries) + 1), [*entries, first]
+                earlier = [Covered(one.epoch, one.length, one.checksum) for one in found]
+                journal = cls(folder, epoch, descriptor, earlier, lines)
+                journal._wrote([text], [first.event])
+                return journal, [*entries, first]
 
     def append(self, events: Iterable[tuple[Event, float]]) -> None:
         """Write events with their times, and sync once.
@@ -103,10 +102,12 @@ class Journal:
             DiskFailed: the disk is full or failed. What was appended before is safe; what of this call reached the
                 disk is cut off again, so that a later append stands on sound lines.
         """
-        lines = [seal(_line(Entry(self._sequence + i, self.epoch, t, e))) for i, (e, t) in enumerate(events)]
+        recorded = list(events)
+        sequence = len(self.lines)
+        lines = [seal(_line(Entry(sequence + i, self.epoch, t, e))) for i, (e, t) in enumerate(recorded)]
         if not lines:
             return
-        if _path(self.folder, self.epoch + 1).exists():
+        if segments.path_of(self.folder, self.epoch + 1).exists():
             raise RunHeld(f"{self.folder.parent}: another driver has taken this run over; this one stops")
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:
@@ -117,8 +118,18 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, end)
-            raise DiskFailed(f"{_path(self.folder, self.epoch)}: {error.strerror or error}") from error
-        self._sequence += len(lines)
+            raise DiskFailed(f"{segments.path_of(self.folder, self.epoch)}: {error.strerror or error}") from error
+        self._wrote(lines, [event for event, _ in recorded])
+
+    def covers(self) -> list[Covered]:
+        """All that is recorded so far, for a snapshot of it."""
+        return [*self._earlier, Covered(self.epoch, self._length, self._digest.hexdigest())]
+
+    def _wrote(self, lines: Sequence[bytes], events: Sequence[Event]) -> None:
+        for line, event in zip(lines, events, strict=True):
+            self.lines.add(len(line), event)
+            self._length += len(line)
+            self._digest.update(line)
 
     def close(self) -> None:
         """Let go of the run: the next driver need not wait for our heartbeat to stand still."""
@@ -128,89 +139,25 @@ class Journal:
             os.close(self._descriptor)
 
 
-# Reading -------------------------------------------------------------------------------------------------------------
+def _read(folder: Path, salvage: bool, snapshot: Snapshot | None) -> tuple[list[Segment], Lines]:
+    """The segments that count, and where their lines stand; what ``snapshot`` covers is not read where that fits."""
+    if snapshot and not salvage:
+        with contextlib.suppress(NotCovered):
+            found = segments.chain(folder, salvage, snapshot.covers)
+            return found, _with(found, Lines(snapshot.lines.lengths.tobytes(), snapshot.lines.trials.tobytes()))
+    found = segments.chain(folder, salvage)
+    return found, _with(found, Lines())
 
 
-def _segments(folder: Path, salvage: bool) -> list[_Segment]:
-    """The segments of the chain that the newest one accepts, each as far as it counts."""
-    segments: list[_Segment] = []
-    accepted: Mapping[str, Any] | None = None
-    for epoch in reversed(list(_numbers(folder))):
-        accepts = accepted.get(f"{epoch:06d}") if accepted is not None else None
-        if accepted is not None and not accepts:
-            continue  # nothing of it was sound when the next driver came
-        segment = _segment(folder, epoch, accepts, salvage)
-        if accepted is None and segment.entries:
-            first = segment.entries[0].event
-            accepted = first.accepted if isinstance(first, DriverTookOver) else {}
-        segments.append(segment)
-    return _without_gaps(segments[::-1])
-
-
-def _segment(folder: Path, epoch: int, accepts: Mapping[str, Any] | None, salvage: bool) -> _Segment:
-    """``accepts``: the length and checksum that the newest segment fixes, None for that one itself."""
-    path = _path(folder, epoch)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    data = data[: accepts["length"]] if accepts else data
-    entries: list[Entry] = []
-    offset = 0
-    for line in data.splitlines(keepends=True):
-        try:
-            entries.append(_entry(unseal(line), epoch))
-        except DamagedLine:
-            break
-        except ValueError as error:
-            raise InputError(f"{path}: at byte {offset}: {error}") from None
-        offset += len(line)
-    segment = _Segment(epoch, entries, offset, sha256(data[:offset]).hexdigest())
-    whole = segment.checksum == accepts["checksum"] if accepts else entries and not _sound_lines_after(data[offset:])
-    if not whole and not salvage:
-        raise InputError(
-            f"{path}: damaged at byte {offset} (line {len(entries) + 1}), before the journal's end. "
-            f"`nas resume {folder.parent} --salvage` goes on from the {len(entries):,} sound lines before it; "
-            "finished trials are then found again by their result files"
-        )
-    return segment
-
-
-def _without_gaps(segments: list[_Segment]) -> list[_Segment]:
-    """After salvage, only what continues the sequence can be replayed."""
-    sound: list[_Segment] = []
-    expected = 0
-    for segment in segments:
-        if segment.entries and segment.entries[0].sequence == expected:
-            sound.append(segment)
-            expected += len(segment.entries)
-    return sound
-
-
-def _sound_lines_after(rest: bytes) -> bool:
-    """Whether anything after a bad first line is sound: then it is damage, and no torn tail."""
-    for line in rest.splitlines(keepends=True)[1:]:
-        with contextlib.suppress(DamagedLine):
-            unseal(line)
-            return True
-    return False
-
-
-def _entry(data: Mapping[str, Any], epoch: int) -> Entry:
-    return Entry(data["sequence"], epoch, data["time"], event_from_json(data["body"]))
+def _with(found: Sequence[Segment], lines: Lines) -> Lines:
+    for segment in found:
+        for length, entry in zip(segment.lengths, segment.entries, strict=True):
+            lines.add(length, entry.event)
+    return lines
 
 
 def _line(entry: Entry) -> dict[str, Any]:
     return {"sequence": entry.sequence, "epoch": entry.epoch, "time": entry.time, "body": entry.event}
-
-
-def _numbers(folder: Path) -> Iterator[int]:
-    """Epochs that have a segment, in order."""
-    return iter(sorted(int(path.stem) for path in folder.glob("[0-9]*.jsonl")))
-
-
-def _path(folder: Path, epoch: int) -> Path:
-    return folder / f"{epoch:06d}.jsonl"
 
 
 def _heartbeat(folder: Path, epoch: int) -> Path:
@@ -220,14 +167,14 @@ def _heartbeat(folder: Path, epoch: int) -> Path:
 # Claiming ------------------------------------------------------------------------------------------------------------
 
 
-def _link_segment(folder: Path, first: Entry) -> int | None:
+def _link_segment(folder: Path, epoch: int, first: bytes) -> int | None:
     """A descriptor to append to, or None where another driver was quicker."""
-    path = _path(folder, first.epoch)
-    temporary = folder / f".{first.epoch:06d}.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}.tmp"
+    path = segments.path_of(folder, epoch)
+    temporary = folder / f".{epoch:06d}.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}.tmp"
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            write_all(descriptor, seal(_line(first)))
+            write_all(descriptor, first)
             os.fsync(descriptor)
             os.link(temporary, path)
             sync_folder(folder)
@@ -270,16 +217,30 @@ def alive(folder: Path) -> bool:
 
 def _holder(folder: Path) -> tuple[DriverTookOver, Path] | None:
     """The newest driver and its heartbeat; None where there is none, it let go, or its last word ended the run."""
-    epoch = max(_numbers(folder), default=0)
+    epoch = max(segments.numbers(folder), default=0)
     heartbeat = _heartbeat(folder, epoch)
     if not epoch or liveness.released(heartbeat):
         return None
-    lines = _path(folder, epoch).read_bytes().splitlines(keepends=True)
+    first, last = _ends(segments.path_of(folder, epoch))
     try:
-        first = _entry(unseal(lines[0]), epoch).event
-    except (DamagedLine, IndexError, ValueError):
+        driver = segments.entry(first, epoch).event
+    except ValueError:
         return None
-    with contextlib.suppress(DamagedLine, ValueError):
-        if isinstance(_entry(unseal(lines[-1]), epoch).event, RunEnded):
+    with contextlib.suppress(ValueError):
+        if isinstance(segments.entry(last, epoch).event, RunEnded):
             return None
-    return (first, heartbeat) if isinstance(first, DriverTookOver) else None
+    return (driver, heartbeat) if isinstance(driver, DriverTookOver) else None
+
+
+def _ends(path: Path) -> tuple[bytes, bytes]:
+    """The first line of a segment and its last, which may be torn; of a long one, the rest is not read."""
+    with path.open("rb") as file:
+        first = file.readline()
+        size = file.seek(0, os.SEEK_END)
+        reach = LAST_LINE
+        while True:
+            file.seek(max(0, size - reach))
+            lines = file.read().splitlines(keepends=True)
+            if len(lines) > 1 or reach >= size:
+                return first, lines[-1] if lines else b""
+            reach *= 2
