@@ -1,0 +1,293 @@
+"""What it takes to go on with a long run: from the journal on disk to the first proposal, after imports.
+
+    python benchmarks/resume.py [--quick] [--sizes 1000,10000,100000] [--controllers random,evolution,rl]
+                                [--peers tpe] [--repeats 5] [--folder FOLDER]
+
+A run of each size is made once: the real machine and the real journal, 100 answers a turn, and a synthetic objective on
+the space of ask_tell.py (20 unordered choices of 5). A random controller proposes, and the one that is measured is told
+of every trial, as on a replay: asking 100,000 times would take long. What is timed is in fresh processes: claiming the
+run, taking in what it holds, and one ask; with its snapshot and without, when the journal is replayed. The proposals of
+both must be equal. Beside it Optuna's JournalStorage on a JournalFileBackend that holds as many trials of the same
+space: load_study and one ask, with all parameters suggested. Seconds of wall time, and of processor time, as
+other work disturbs; the files are in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"  # before NumPy or torch is imported
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy  # noqa: E402, F401  (threads are set first; imports are not timed)
+
+from benchmarks.ask_tell import CHOICES, OPTIONS, SPACE, processor, worth  # noqa: E402
+from nas import reward, snapshots  # noqa: E402
+from nas.controllers import Controller, make, parse  # noqa: E402
+from nas.controllers.random import RandomController  # noqa: E402
+from nas.machine import Budget, Launch, Record, Search  # noqa: E402
+from nas.records import (  # noqa: E402
+    Answered,
+    CandidateFailure,
+    Exhausted,
+    Happening,
+    Proposal,
+    Reward,
+    RunStarted,
+    SlotsChanged,
+    Succeeded,
+)
+from nas.reward import RewardSettings  # noqa: E402
+from nas.space import Space  # noqa: E402
+from nas.store import snapshot  # noqa: E402
+
+SLOTS = 100
+
+
+@dataclass
+class Fed:
+    """A controller that learns of proposals which another one made."""
+
+    controller: Controller
+    proposer: Controller
+
+    def ask(self, number: int) -> Proposal | Exhausted:
+        return self.proposer.ask(number)
+
+    def began(self, proposal: Proposal) -> None:
+        self.controller.began(proposal)
+
+    def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
+        self.controller.tell(proposal, result)
+
+    def save(self) -> bytes:
+        return self.controller.save()
+
+    def load(self, state: bytes) -> None:
+        self.controller.load(state)
+
+
+def search_of(name: str, *, fed: bool = False) -> Search:
+    """A search that has not begun."""
+    space = Space.read(SPACE)
+    controller = make(parse(name), space, 1)
+    return Search(
+        Fed(controller, RandomController(space, 2)) if fed else controller,
+        partial(reward.compute, RewardSettings(maximize="accuracy")),
+        Budget(),
+        space.count().exact,
+    )
+
+
+def write_run(folder: Path, name: str, trials: int) -> tuple[float, float, int]:
+    """Make the run; longest stall and all seconds that snapshots took of the driver, and how many there were."""
+    quiet: Any = lambda line: None  # noqa: E731
+    journal, search = snapshots.claim(folder, partial(search_of, name, fed=True), quiet, print, salvage=False)
+    keeper = snapshots.Keeper(journal, search, print)
+    started = RunStarted("id", "resume", {}, SPACE, {}, 1)
+    journal.append([(started, time.time())])
+    search.apply(started, time.time())
+    happenings: list[Happening] = [SlotsChanged(SLOTS)]
+    stalls = []
+    while search.history.tally["completed"] < trials:
+        instructions = [one for happening in happenings for one in search.handle(happening, time.time())]
+        journal.append((one.event, one.time) for one in instructions if isinstance(one, Record))
+        before, began = keeper.made, time.perf_counter()
+        keeper.look()
+        if keeper.made != before:
+            stalls.append(time.perf_counter() - began)
+        happenings = [answer(search, one) for one in instructions if isinstance(one, Launch)]
+    keeper.close()
+    journal.close()
+    return max(stalls, default=0.0), sum(stalls), len(stalls)
+
+
+def answer(search: Search, launch: Launch) -> Answered:
+    """What the synthetic objective says of a trial."""
+    value = worth(search.history.trials[launch.trial].proposal.decisions).value
+    metrics = {"accuracy": value, "loss": 1.0 / (1.0 + value), "parameters": 36_000.0, "flops": 1e6}
+    return Answered(launch.trial, launch.attempt, Succeeded(metrics, 60.0, {"dtype": "float32"}, place="host/1"))
+
+
+def time_nas(folder: Path, name: str) -> Mapping[str, Any]:
+    """In a fresh process: seconds, and the first proposal."""
+    if name == "rl":
+        import nas.controllers.rl  # noqa: F401  (with torch, whose import is not timed)
+    said: list[str] = []
+    began, worked = time.perf_counter(), time.process_time()
+    journal, search = snapshots.claim(
+        folder, partial(search_of, name), lambda history: None, said.append, salvage=False
+    )
+    opened = time.perf_counter()
+    proposal = search.controller.ask(len(search.history.trials))
+    asked, worked = time.perf_counter(), time.process_time() - worked
+    assert isinstance(proposal, Proposal)
+    journal.close()
+    return {
+        "seconds": asked - began,
+        "worked": worked,
+        "ask": asked - opened,
+        "proposal": proposal.hash,
+        "digest": search.digest(),
+    }
+
+
+def write_study(path: Path, trials: int) -> None:
+    """An Optuna study of as many trials, in one append: one for each would take an hour."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+    from optuna.trial import TrialState, create_trial
+
+    class Together(JournalFileBackend):  # type: ignore[misc]
+        """Holds what is written until all of it is."""
+
+        def __init__(self, path: str) -> None:
+            super().__init__(path)
+            self.held: list[dict[str, Any]] = []
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            self.held.extend(logs)
+
+        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            return json.loads(json.dumps(self.held[log_number_from:]))  # type: ignore[no-any-return]
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    backend = Together(str(path))
+    study = optuna.create_study(storage=JournalStorage(backend), study_name="resume", direction="maximize")
+    recorded = RandomController(Space.read(SPACE), 2)
+    kinds = {f"c{i}": optuna.distributions.CategoricalDistribution(range(OPTIONS)) for i in range(CHOICES)}
+    for number in range(trials):
+        proposal = recorded.ask(number)
+        assert isinstance(proposal, Proposal)
+        params = {f"c{i}": value for i, value in enumerate(proposal.decisions.values())}
+        value = worth(proposal.decisions).value
+        study.add_trial(create_trial(state=TrialState.COMPLETE, value=value, params=params, distributions=kinds))
+    JournalFileBackend(str(path)).append_logs(backend.held)
+
+
+def time_optuna(path: Path, sampler: str) -> Mapping[str, Any]:
+    """In a fresh process: seconds."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    made = {
+        "tpe": lambda: optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=1),
+        "tpe-independent": lambda: optuna.samplers.TPESampler(seed=1),
+        "random": lambda: optuna.samplers.RandomSampler(seed=1),
+    }[sampler]
+    began, worked = time.perf_counter(), time.process_time()
+    study = optuna.load_study(
+        study_name="resume", storage=JournalStorage(JournalFileBackend(str(path))), sampler=made()
+    )
+    opened = time.perf_counter()
+    trial = study.ask()
+    for i in range(CHOICES):
+        trial.suggest_categorical(f"c{i}", range(OPTIONS))
+    asked, worked = time.perf_counter(), time.process_time() - worked
+    return {"seconds": asked - began, "worked": worked, "ask": asked - opened}
+
+
+def fresh(*words: str) -> Mapping[str, Any]:
+    """What a process of this file prints as its last line."""
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
+    found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def copied(run: Path, to: Path, *, kept: bool) -> Path:
+    """The journal as it is on disk, with its snapshot or without."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(run, to)
+    if not kept:
+        (to / "journal" / snapshot.NAME).unlink()
+    return to
+
+
+def measure(name: str, trials: int, repeats: int, folder: Path) -> None:
+    """Print one row for the snapshot and one for the replay."""
+    run = folder / f"{name}-{trials}".replace(":", "-")
+    shutil.rmtree(run, ignore_errors=True)
+    longest, all_, number = write_run(run, name, trials)
+    sizes = [
+        sum(p.stat().st_size for p in (run / "journal").glob(pattern)) / 1e6 for pattern in ("*.jsonl", "snapshot")
+    ]
+    proposals = set()
+    for kept, n in ((True, repeats), (False, 1 if trials > 10_000 else min(3, repeats))):
+        done = []
+        for _ in range(n):
+            done.append(fresh("--time", name, "--folder", str(copied(run, folder / "copy", kept=kept))))
+            proposals.add((done[-1]["proposal"], done[-1]["digest"]))
+        how = f"snapshot ({sizes[1]:.1f} MB)" if kept else f"replay ({sizes[0]:.0f} MB of journal)"
+        print(row(f"nas {name}", trials, how, done), flush=True)
+    assert len(proposals) == 1, "the proposal after the snapshot is not the one after a replay"
+    print(
+        f"<!-- {name}, {trials:,}: writing {number} snapshots kept the driver {1e3 * longest:.0f} ms at most, "
+        f"{1e3 * all_ / (trials / 1000):.1f} ms per 1,000 trials -->",
+        flush=True,
+    )
+    shutil.rmtree(run)
+
+
+def row(who: str, trials: int, how: str, done: list[Mapping[str, Any]]) -> str:
+    """A row of the table."""
+    seconds, worked, asks = ([one[key] for one in done] for key in ("seconds", "worked", "ask"))
+    return (
+        f"| {who} | {trials:,} | {how} | {statistics.median(seconds):.3f} | {max(seconds):.3f} "
+        f"| {statistics.median(worked):.3f} | {statistics.median(asks):.4f} | {len(done)} |"
+    )
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="1,000 and 10,000 trials")
+    parser.add_argument("--sizes", default="1000,10000,100000")
+    parser.add_argument("--controllers", default="random,evolution,rl")
+    parser.add_argument("--peers", default="tpe", help="samplers of Optuna: tpe, tpe-independent, random")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where runs are made; a temporary folder otherwise")
+    parser.add_argument("--time", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.time:
+        timed = time_optuna if options.time.startswith("peer:") else time_nas
+        print(json.dumps(timed(options.folder, options.time.removeprefix("peer:"))))
+        return
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna", "numpy", "orjson"))
+    print(f"{processor()}, {os.cpu_count()} cores, one thread used; Python {platform.python_version()}, {packages}\n")
+    print("| who | trials | from | to the first proposal, s (median) | longest | processor s | of it the ask | n |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = options.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for trials in [1_000, 10_000] if options.quick else map(int, options.sizes.split(",")):
+            for controller in filter(None, options.controllers.split(",")):
+                measure(controller, trials, options.repeats, folder)
+            peers = list(filter(None, options.peers.split(",")))
+            study = folder / f"study-{trials}"
+            if peers:
+                write_study(study, trials)
+            for peer in peers:
+                done = [fresh("--time", f"peer:{peer}", "--folder", str(study)) for _ in range(min(3, options.repeats))]
+                size = study.stat().st_size / 1e6
+                print(row(f"optuna {peer}", trials, f"JournalFileBackend ({size:.0f} MB)", done), flush=True)
+
+
+if __name__ == "__main__":
+    main()
