@@ -1,15 +1,15 @@
 """What it takes to go on with a long run: from the journal on disk to the first proposal, after imports.
 
     python benchmarks/resume.py [--quick] [--sizes 1000,10000,100000] [--controllers random,evolution,rl]
-                                [--peers tpe] [--repeats 5] [--folder FOLDER]
+                                [--peers tpe] [--repeats 5] [--replays 1] [--folder FOLDER]
 
 A run of each size is made once: the real machine and the real journal, 100 answers a turn, and a synthetic objective on
 the space of ask_tell.py (20 unordered choices of 5). A random controller proposes, and the one that is measured is told
 of every trial, as on a replay: asking 100,000 times would take long. What is timed is in fresh processes: claiming the
-run, taking in what it holds, and one ask; with its snapshot and without, when the journal is replayed. The proposals of
-both must be equal. Beside it Optuna's JournalStorage on a JournalFileBackend that holds as many trials of the same
-space: load_study and one ask, with all parameters suggested. Seconds of wall time, and of processor time, as
-other work disturbs; the files are in the page cache.
+run, taking in what it holds, and one ask; with its snapshot and without, when the journal is replayed. Proposals and
+digests of both must equal the live search's. Beside it Optuna's JournalStorage on a JournalFileBackend that holds as
+many trials of the same space: load_study and one ask, with all parameters suggested. Seconds of wall time, and of
+processor time, as other work disturbs; the files are in the page cache.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from nas.machine import Budget, Launch, Record, Search  # noqa: E402
 from nas.records import (  # noqa: E402
     Answered,
     CandidateFailure,
+    DriverTookOver,
     Exhausted,
     Happening,
     Proposal,
@@ -95,8 +96,8 @@ def search_of(name: str, *, fed: bool = False) -> Search:
     )
 
 
-def write_run(folder: Path, name: str, trials: int) -> tuple[float, float, int]:
-    """Make the run; longest stall and all seconds that snapshots took of the driver, and how many there were."""
+def write_run(folder: Path, name: str, trials: int) -> tuple[list[float], tuple[str, str]]:
+    """Make the run; seconds that each snapshot kept the driver, and the live search's next proposal and digest."""
     quiet: Any = lambda line: None  # noqa: E731
     journal, search = snapshots.claim(folder, partial(search_of, name, fed=True), quiet, print, salvage=False)
     keeper = snapshots.Keeper(journal, search, print)
@@ -115,7 +116,16 @@ def write_run(folder: Path, name: str, trials: int) -> tuple[float, float, int]:
         happenings = [answer(search, one) for one in instructions if isinstance(one, Launch)]
     keeper.close()
     journal.close()
-    return max(stalls, default=0.0), sum(stalls), len(stalls)
+    assert isinstance(search.controller, Fed)
+    proposal = search.controller.controller.ask(len(search.history.trials))
+    assert isinstance(proposal, Proposal)
+    return stalls, (proposal.hash, closed(search))
+
+
+def closed(search: Search) -> str:
+    """The digest of the state after the last driver left: attempts that ran are abandoned."""
+    search.apply(DriverTookOver("benchmark", 0, 0.0, ""), 0.0)
+    return search.digest()
 
 
 def answer(search: Search, launch: Launch) -> Answered:
@@ -220,26 +230,29 @@ def copied(run: Path, to: Path, *, kept: bool) -> Path:
     return to
 
 
-def measure(name: str, trials: int, repeats: int, folder: Path) -> None:
+def measure(name: str, trials: int, repeats: int, replays: int, folder: Path) -> None:
     """Print one row for the snapshot and one for the replay."""
     run = folder / f"{name}-{trials}".replace(":", "-")
     shutil.rmtree(run, ignore_errors=True)
-    longest, all_, number = write_run(run, name, trials)
+    stalls, live = write_run(run, name, trials)
     sizes = [
         sum(p.stat().st_size for p in (run / "journal").glob(pattern)) / 1e6 for pattern in ("*.jsonl", "snapshot")
     ]
-    proposals = set()
-    for kept, n in ((True, repeats), (False, 1 if trials > 10_000 else min(3, repeats))):
+    proposals = {live}
+    for kept, n in ((True, repeats), (False, replays)):
         done = []
         for _ in range(n):
             done.append(fresh("--time", name, "--folder", str(copied(run, folder / "copy", kept=kept))))
             proposals.add((done[-1]["proposal"], done[-1]["digest"]))
+        if not done:
+            continue
         how = f"snapshot ({sizes[1]:.1f} MB)" if kept else f"replay ({sizes[0]:.0f} MB of journal)"
         print(row(f"nas {name}", trials, how, done), flush=True)
-    assert len(proposals) == 1, "the proposal after the snapshot is not the one after a replay"
+    assert len(proposals) == 1, "state or proposal differ, live, after the snapshot, or after a replay"
+    longest, median = 1e3 * max(stalls, default=0.0), 1e3 * statistics.median(stalls or [0.0])
     print(
-        f"<!-- {name}, {trials:,}: writing {number} snapshots kept the driver {1e3 * longest:.0f} ms at most, "
-        f"{1e3 * all_ / (trials / 1000):.1f} ms per 1,000 trials -->",
+        f"<!-- {name}, {trials:,}: {len(stalls)} snapshots while it ran kept the driver {longest:.0f} ms at most, "
+        f"{median:.0f} in the median -->",
         flush=True,
     )
     shutil.rmtree(run)
@@ -262,6 +275,7 @@ def main() -> None:
     parser.add_argument("--controllers", default="random,evolution,rl")
     parser.add_argument("--peers", default="tpe", help="samplers of Optuna: tpe, tpe-independent, random")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--replays", type=int, default=1, help="how often without the snapshot; rl takes minutes")
     parser.add_argument("--folder", type=Path, help="where runs are made; a temporary folder otherwise")
     parser.add_argument("--time", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -278,7 +292,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for trials in [1_000, 10_000] if options.quick else map(int, options.sizes.split(",")):
             for controller in filter(None, options.controllers.split(",")):
-                measure(controller, trials, options.repeats, folder)
+                measure(controller, trials, options.repeats, options.replays, folder)
             peers = list(filter(None, options.peers.split(",")))
             study = folder / f"study-{trials}"
             if peers:

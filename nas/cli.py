@@ -550,7 +550,8 @@ def _observer(plan: Plan) -> Iterator[Observer]:
     from nas.report.status import of
 
     def status(search: Search, now: float) -> Status:
-        found = of(search.history, plan.config.reward, now=now, alive=True)
+        best = search.best[1] if search.best else None
+        found = of(search.history, plan.config.reward, now=now, alive=True, best=best)
         if not search.stopping:
             return found
         waits = f"stopping: waiting for {len(found.running)} running trials; Ctrl-C again stops at once"

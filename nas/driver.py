@@ -47,7 +47,7 @@ from nas.space import Candidate
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn ...
-OBSERVED = 20  # ... and walks through all trials: times as long as its last look took is left before the next
+OBSERVED = 20  # ... so that many times as long as its last look took is left before the next
 
 
 @dataclass(frozen=True, slots=True)

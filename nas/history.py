@@ -97,7 +97,9 @@ class History:
     config: dict[str, Any] = field(default_factory=dict)  # as recorded, with later changes of budget and cluster
     trials: MutableMapping[int, Trial] = field(default_factory=dict)  # by number, from 0 without a gap
     open: dict[int, Trial] = field(default_factory=dict)  # those that have not ended: what is walked through in a turn
-    tally: Counter[str] = field(default_factory=Counter)  # the others, by how they ended
+    tally: Counter[str] = field(default_factory=Counter)  # the others, by how they ended ...
+    failed: list[int] = field(default_factory=list)  # ... and which of them failed
+    rejected: int = 0  # draws that violated a constraint, and were drawn again
     ended: RunEnded | None = None  # the last word of the last driver, if it had one
     driver: DriverTookOver | None = None
     epochs: int = 0  # how many drivers there have been
@@ -125,6 +127,7 @@ class History:
                 self.workers = event.workers
             case Proposed():
                 number = event.proposal.number
+                self.rejected += event.proposal.rejected
                 self.trials[number] = self.open[number] = Trial(event.proposal, time, event.duplicate_of)
             case AttemptStarted():
                 trial = self.trials[event.trial]
@@ -187,6 +190,8 @@ class History:
         trial.state, trial.ended = event.state, time
         self.open.pop(trial.number, None)
         self.tally[event.state] += 1
+        if event.state == "failed":
+            self.failed.append(trial.number)
         if event.attempt is not None:
             last = trial.attempts[event.attempt]
             trial.outcome = last.outcome or Failed("lost", f"lost {trial.lost} times with the drivers that ran it")
@@ -218,7 +223,7 @@ class History:
 
 
 _PLAIN = (
-    *("started", "config", "driver", "ended", "epochs", "workers", "last_event", "tally"),
+    *("started", "config", "driver", "ended", "epochs", "workers", "last_event", "tally", "failed", "rejected"),
     *("_active", "_driver_since", "_available", "_available_since", "_busy"),
 )
 

@@ -115,6 +115,7 @@ class Search:
     history: History = field(default_factory=History)
     stopping: bool = False
     over: End | None = None
+    best: tuple[float, int] | None = None  # reward and trial, of those that completed; the earlier trial of equals
     _running: set[tuple[int, int]] = field(default_factory=set)
     _waiting: set[int] = field(default_factory=set)  # trials that want an attempt
     _unsettled: set[int] = field(default_factory=set)  # open trials that may have to end
@@ -341,9 +342,16 @@ class Search:
             self._diagnosis = self._diagnosed()
         match trial.outcome:
             case Succeeded():
-                self.controller.tell(trial.proposal, self.worth(trial.outcome))
+                worth = self.worth(trial.outcome)
+                self.controller.tell(trial.proposal, worth)
+                if event.state == "completed":
+                    self._compare(worth.value, trial.number)
             case Failed(kind) if kind not in MACHINE_FAILURES:
                 self.controller.tell(trial.proposal, CandidateFailure(kind))
+
+    def _compare(self, reward: float, trial: int) -> None:
+        if self.best is None or (reward, -trial) > (self.best[0], -self.best[1]):
+            self.best = (reward, trial)
 
     def _close(self, what: Trial | LateResult) -> None:
         self._closed = sha256(self._closed.encode() + orjson.dumps(what, default=str)).hexdigest()
@@ -358,7 +366,7 @@ class Search:
         kept = {name: getattr(self, name) for name in _PLAIN}
         sets = {name: list(getattr(self, name)) for name in (*_SETS, "_running", "_recent")}
         duplicates = list(self._duplicates.items())
-        return orjson.dumps({**kept, **sets, "_duplicates": duplicates})
+        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, "best": self.best})
 
     def load(self, state: bytes, history: History) -> None:
         """Take on what ``save`` returned, with the history of then; the controller's state is loaded apart."""
@@ -371,6 +379,7 @@ class Search:
         self._running = {(trial, attempt) for trial, attempt in data["_running"]}
         self._recent = deque(((trial, how) for trial, how in data["_recent"]), RECENT)
         self._duplicates = dict(data["_duplicates"])
+        self.best = tuple(data["best"]) if data["best"] else None
 
 
 _PLAIN = ("_original", "_repeats", "_counted", "_diagnosis", "_closed")

@@ -12,7 +12,7 @@ import re
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,16 +85,28 @@ class Status:
         return dataclasses.asdict(self)
 
 
-def of(history: History, reward: RewardSettings, *, now: float | None = None, alive: bool = False) -> Status:
-    """The status of a run. ``now`` (seconds since the epoch) and ``alive`` are for one with a live driver."""
-    trials = list(history.trials.values())
+def of(
+    history: History,
+    reward: RewardSettings,
+    *,
+    now: float | None = None,
+    alive: bool = False,
+    best: int | None = None,
+) -> Status:
+    """The status of a run. ``now`` (seconds since the epoch) and ``alive`` are for one with a live driver.
+
+    ``best``: the best trial, where the caller knows it; what completed is then not walked through.
+    """
+    trials = history.trials
+    failed = [trials[number] for number in sorted(history.failed)]
     # Without a driver nothing runs: what did will be tried again. The inline cluster runs one after another.
-    running = [trial for trial in trials if trial.state == "running" and alive]
+    running = [trial for trial in history.open.values() if trial.state == "running" and alive]
     if (history.config.get("cluster") or {}).get("kind") == "inline":
         running = running[:1]
     numbers = {trial.number for trial in running}
-    states: Counter[str] = Counter(
-        "pending" if trial.state == "running" and trial.number not in numbers else trial.state for trial in trials
+    states = history.tally + Counter(
+        "pending" if trial.state == "running" and trial.number not in numbers else trial.state
+        for trial in history.open.values()
     )
     budget = history.config.get("budget") or {}
     elapsed = history.active_seconds(now)
@@ -102,17 +114,17 @@ def of(history: History, reward: RewardSettings, *, now: float | None = None, al
         run=history.started.name if history.started else "",
         state=_state(history, alive),
         trials={state: states[state] for state in STATES},
-        best=_best(trials, reward),
+        best=_best(trials.values() if best is None else [trials[best]], reward),
         workers=history.workers,
         utilisation=history.utilisation(now),
         elapsed_seconds=elapsed,
         budget_trials=budget.get("trials"),
         budget_seconds=budget.get("time"),
-        failures=dict(Counter(t.outcome.kind for t in trials if t.state == "failed" and isinstance(t.outcome, Failed))),
-        failure=_most_frequent([t for t in trials if t.state == "failed"]),
+        failures=dict(Counter(t.outcome.kind for t in failed if isinstance(t.outcome, Failed))),
+        failure=_most_frequent(failed),
         running=[_running(trial, now or history.last_event) for trial in running],
         message=history.ended.message if history.ended else "",
-        rejected=sum(trial.proposal.rejected for trial in trials),
+        rejected=history.rejected,
     )
     return dataclasses.replace(status, remaining_seconds=_remaining(status))
 
@@ -123,7 +135,7 @@ def _state(history: History, alive: bool) -> str:
     return {"interrupted": "interrupted", "diagnosis": "failed"}.get(history.ended.reason, "finished")
 
 
-def _best(trials: Sequence[Trial], settings: RewardSettings) -> Best | None:
+def _best(trials: Iterable[Trial], settings: RewardSettings) -> Best | None:
     best: tuple[float, Trial, Succeeded] | None = None
     for trial in trials:
         if trial.state == "completed" and isinstance(trial.outcome, Succeeded):

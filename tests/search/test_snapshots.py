@@ -26,6 +26,7 @@ from nas.history import Recorded
 from nas.machine import Search
 from nas.plan import Plan, going_on
 from nas.records import DriverTookOver, LateResult, Proposal, RunEnded, Succeeded
+from nas.report.status import of as status_of
 from nas.space import Space
 from nas.store import snapshot
 
@@ -254,6 +255,20 @@ def test_a_settled_trial_that_answers_late_and_a_repeat_of_one_are_read_back(mem
     with pytest.raises(KeyError):
         history.trials[len(history.trials)]
     assert orjson.dumps(list(history.trials.values())) == orjson.dumps(list(store.history(run).trials.values()))
+
+
+def test_the_status_of_a_run_that_was_gone_on_with_is_that_of_its_journal(
+    evolved: tuple[Plan, Path], memory_path: Path
+) -> None:
+    """The live screen is told the best trial, and walks through no other that completed."""
+    plan, run = evolved
+    copy = shutil.copytree(run, memory_path / "copy")
+    journal, search = claimed(plan, copy, [])
+    journal.close()
+    assert search.best is not None
+    live = status_of(search.history, plan.config.reward, alive=True, best=search.best[1])
+    assert live.failures
+    assert live == status_of(store.history(copy), plan.config.reward, alive=True)
 
 
 def claimed_digest_before(plan: Plan, run: Path, memory_path: Path) -> str:
