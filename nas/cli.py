@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nas.machine import Search
     from nas.plan import Plan
     from nas.report.status import Status
-    from nas.reward import RewardSettings
+    from nas.reward import Front, RewardSettings
     from nas.train.plugin_files import Plugin
 
 RUNS = Path("runs")
@@ -195,9 +195,20 @@ def leaderboard(
     ],
     format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table, csv, json or markdown.")] = "table",
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the N best.")] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Only the trials of the first front, which none dominates.")
+    ] = False,
+    objectives: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Rank by fronts of other metrics: accuracy,flops or mine:maximize,loss."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")] = None,
 ) -> None:
-    """Rank the trials of one or several runs."""
+    """Rank the trials of one or several runs.
+
+    With several objectives by fronts: of the first one no trial is dominated by another, one at least as good in every
+    objective and better in one.
+    """
     from nas import store
     from nas.documents import hint
     from nas.report import tables
@@ -206,10 +217,22 @@ def leaderboard(
         raise InputError(f"--format {format}: no such format{hint(format, tables.FORMATS)}")
     folders = list({run.resolve(): run for run in runs}.values())  # the same one twice is one
     histories = {run: store.history(run) for run in folders}
-    rows = _rows(histories, top)
+    rewards = {run: _reward(history) for run, history in histories.items()}
+    if objectives is not None:
+        rewards = dict.fromkeys(histories, _objectives(objectives))
+    ranked, front = _rows(histories, rewards)
+    if pareto and front is None:
+        ((name, way),) = next(iter(rewards.values())).wishes.items()
+        raise InputError(
+            f"--pareto: there is one objective here ({way} {name}), and no front; say of which metrics: "
+            f"--objectives {name},{'parameters' if name != 'parameters' else 'flops'}"
+        )
+    rows = [row for row in ranked if top is None or (row.rank is not None and row.rank <= top)]
+    rows = [row for row in rows if row.front == 1] if pareto else rows
     plain = [row.plain() for row in rows]
-    kept = {name for run in folders for name in _reward(histories[run]).names}
-    text = tables.render(plain, format, None if output else _width(), several=len(folders) > 1, kept=kept)
+    kept = {name for settings in rewards.values() for name in settings.names}
+    width = None if output else _width()
+    text = tables.render(plain, format, width, several=len(folders) > 1, kept=kept, front=front)
     if output is None:
         _print(text)
     else:
@@ -248,7 +271,8 @@ def trial(
     one = history.trials[number]
     reward = None
     if isinstance(one.outcome, Succeeded):
-        reward = compute(_reward(history), one.outcome.metrics, one.outcome.seconds).value
+        worth = compute(_reward(history), one.outcome.metrics, one.outcome.seconds).vector
+        reward = worth[0] if len(worth) == 1 else None
     log_file = _log_of(run, one)
     log = _end_of(log_file)
     again = shlex.join(["nas", "trial", str(run), str(number), "--run-again"])
@@ -550,8 +574,8 @@ def _observer(plan: Plan) -> Iterator[Observer]:
     from nas.report.status import of
 
     def status(search: Search, now: float) -> Status:
-        best = search.best[1] if search.best else None
-        found = of(search.history, plan.config.reward, now=now, alive=True, best=best)
+        reward, reached = plan.config.reward, search.best
+        found = of(search.history, reward, now=now, alive=True, best=reached, worst=search.worst)
         if not search.stopping:
             return found
         waits = f"stopping: waiting for {len(found.running)} running trials; Ctrl-C again stops at once"
@@ -617,9 +641,10 @@ def _finish(folder: Path, history: History, json: bool) -> None:
     if json:
         _print(_as_json({"folder": str(folder)} | status.of(history, _reward(history)).plain()))
         return
-    rows = _rows({folder: history}, None)
+    settings = _reward(history)
+    rows, front = _rows({folder: history}, {folder: settings})
     shown = [row for row in rows if row.rank is None or row.rank <= SHOWN_AT_THE_END]
-    _print(tables.render([row.plain() for row in shown], "table", _width(), kept=_reward(history).names))
+    _print(tables.render([row.plain() for row in shown], "table", _width(), kept=settings.names, front=front))
     if len(rows) > len(shown):
         _note(f"the best {SHOWN_AT_THE_END} of {len(rows)}; all of them: nas leaderboard {folder}")
 
@@ -640,10 +665,11 @@ def _smoke(settings: Config, plugins: Sequence[Plugin], json: bool) -> NoReturn:
         lines.append(f"{one.which}: {count(one.parameters)} parameters: {one.candidate.one_line()}")
         if isinstance(one.outcome, Failed):
             lines += [f"  {one.outcome.kind}: {one.outcome.message}", *one.outcome.traceback.splitlines()]
-        elif one.reward is None:
+        elif one.complaint:
             lines.append(f"  no reward: {one.complaint}")
         else:
-            lines.append(f"  one batch in {duration(one.outcome.seconds)}, reward {number(one.reward)}")
+            reward = f", reward {number(one.reward)}" if one.reward is not None else ""
+            lines.append(f"  one batch in {duration(one.outcome.seconds)}{reward}")
     lines.append("a search would work" if found.works else "a search would not work")
     _print("\n".join(lines) + "\n")
     raise typer.Exit(0 if found.works else 3)
@@ -686,20 +712,47 @@ def _reward(history: History) -> RewardSettings:
     return validate(RewardSettings, plain(history.config.get("reward") or {}, "the recorded config"))
 
 
-def _rows(histories: dict[Path, History], top: int | None) -> list[Row]:
-    """Rows of several runs, ranked together; ``top``: of the ranked ones only."""
-    from nas.leaderboard import rank, rows
+def _objectives(words: str) -> RewardSettings:
+    """What ``--objectives accuracy,flops`` means. Raises InputError."""
+    from nas.documents import plain, validate
+    from nas.reward import RewardSettings
+    from nas.train.metrics import better
+
+    wishes: dict[str, str | None] = {}
+    for word in words.split(","):
+        name, _, way = word.strip().partition(":")
+        wishes[name] = way or better(name)
+        if wishes[name] is None:
+            raise InputError(f"--objectives {name}: which way is better? {name}:maximize or {name}:minimize")
+    flag = f"--objectives {words}"
+    if len(wishes) < 2:
+        raise InputError(f"{flag}: a front is of two objectives or more, e.g. accuracy,flops")
+    return validate(RewardSettings, plain({"objectives": wishes}, flag))
+
+
+def _rows(histories: dict[Path, History], rewards: dict[Path, RewardSettings]) -> tuple[list[Row], Front | None]:
+    """Rows of several runs, ranked together, and what they reached where there are several objectives."""
+    from nas import leaderboard as board
 
     places = {folder: folder.resolve() for folder in histories}
     names = {folder: place.name for folder, place in places.items()}
     if len(set(names.values())) < len(names):
         above = os.path.commonpath(places.values())
         names = {folder: os.path.relpath(place, above) for folder, place in places.items()}
-    rewards = {folder: _reward(history) for folder, history in histories.items()}
+    first = next(iter(rewards.values()))
+    if any(settings.objectives != first.objectives for settings in rewards.values()):
+        raise InputError(
+            "these runs have different objectives, and no ranking is right for all of them; say which: "
+            f"--objectives {','.join(next(r for r in rewards.values() if r.objectives).objectives)}"
+        )
     if len({repr(settings) for settings in rewards.values()}) > 1:
-        _note("these runs define their rewards differently; each trial is ranked by that of its own run")
-    found = rank(row for folder, h in histories.items() for row in rows(h, rewards[folder], names[folder]))
-    return found if top is None else [row for row in found if row.rank is not None and row.rank <= top]
+        what = "hypervolumes are measured from the first one's reference"
+        _note(
+            "these runs define their rewards differently; "
+            + (what if first.objectives else "each trial is ranked by that of its own run")
+        )
+    rows = [row for folder, h in histories.items() for row in board.rows(h, rewards[folder], names[folder])]
+    return board.rank(rows, first), board.front(rows, first)
 
 
 def _status(folder: Path) -> Status:

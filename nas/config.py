@@ -33,7 +33,7 @@ from nas.cluster.settings import ClusterSettings
 from nas.controllers.settings import RLSettings, Settings
 from nas.documents import Document
 from nas.errors import InputError, Problem
-from nas.reward import RewardSettings
+from nas.reward import Direction, RewardSettings
 from nas.space.words import is_number
 from nas.train import metrics, sources
 from nas.train.plugin_files import Plugin, PluginFile
@@ -275,7 +275,7 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
         problems.extend(_unrecorded_wishes(document, config, own))
     if problems:
         raise InputError(*problems)
-    if config.reward.maximize is None and config.reward.minimize is None:
+    if not config.reward.objectives and config.reward.maximize is None and config.reward.minimize is None:
         assert config.task.kind is not None
         wish = metrics.default_reward(config.task.kind)
         config = config.model_copy(update={"reward": config.reward.model_copy(update=wish)})
@@ -309,28 +309,32 @@ def _wrong_loss(document: Document, config: Config, own: Parts | None) -> Iterat
 def _wrong_wishes(document: Document, reward: RewardSettings, kind: Kind, own: Parts | None) -> Iterator[Problem]:
     """A metric that no trial of this task will have, or that is better the other way."""
     known = (*metrics.names(kind), *(own.metrics if own else ()))
-    for direction in metrics.DIRECTIONS:
-        name = getattr(reward, direction)
-        if name is None:
-            continue
-        wrong = metrics.wrong_reward(kind, direction, name)
+    for name, direction, path in _wished(reward):
+        several = path[1] == "objectives"
+        wrong = metrics.wrong_reward(kind, direction, name, several=several) if direction else ""
         if own and name in own.metrics:
             better = own.metrics[name].better
-            wrong = f"the plugin says of {name}: better={better!r}" if better != direction else ""
+            wrong = f"the plugin says of {name}: better={better!r}" if direction and better != direction else ""
         elif name not in known and not wrong:
             wrong = f"no metric of {kind} is called {name!r}{documents.hint(name, known)}"
         if wrong:
-            yield document.problem(("reward", direction), wrong)
+            yield document.problem(path, wrong, key=path[-1] == name)
+
+
+def _wished(reward: RewardSettings) -> Iterator[tuple[str, Direction | None, documents.KeyPath]]:
+    """Every metric that the reward names, which way it is to go (None: it is a limit's), and its place."""
+    for direction in metrics.DIRECTIONS:
+        if name := getattr(reward, direction):
+            yield name, direction, ("reward", direction)
+    for name, direction in reward.objectives.items():
+        yield name, direction, ("reward", "objectives", name)
     for name in reward.limits:
-        if name not in known:
-            message = f"no metric of {kind} is called {name!r}{documents.hint(name, known)}"
-            yield document.problem(("reward", "limits", name), message, key=True)
+        yield name, None, ("reward", "limits", name)
 
 
 def _unrecorded_wishes(document: Document, config: Config, own: Parts | None) -> list[Problem]:
     """Metrics of this kind of task that its data are too few classes for: these are looked at if one is wished for."""
-    wished: dict[str, documents.KeyPath] = {name: ("reward", "limits", name) for name in config.reward.limits}
-    wished |= {getattr(config.reward, way): ("reward", way) for way in metrics.DIRECTIONS}
+    wished = {name: path for name, _, path in _wished(config.reward)}
     named = [name for name in wished if name in metrics.METRICS and metrics.needs_classes(name)]
     if not named or config.task.kind != "classification":
         return []
@@ -339,7 +343,7 @@ def _unrecorded_wishes(document: Document, config: Config, own: Parts | None) ->
     except InputError:  # which is told, with its place, when the run is planned
         return []
     wrong = {name: metrics.unrecorded(name, int(task["classes"])) for name in named}
-    return [document.problem(wished[name], text, key="limits" in wished[name]) for name, text in wrong.items() if text]
+    return [document.problem(wished[n], text, key=wished[n][-1] == n) for n, text in wrong.items() if text]
 
 
 def _wishes_of_a_wrong_one(document: Document, plugins: Sequence[Plugin]) -> list[Problem]:

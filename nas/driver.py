@@ -127,7 +127,7 @@ def machine(plan: Plan) -> Search:
     """The search machine of a plan, in the state of a run that has not begun."""
     config = plan.config
     with config.blaming("controller"):
-        controller = controllers.make(config.controller, plan.space, config.seed)
+        controller = controllers.make(config.controller, plan.space, config.seed, len(config.reward.wishes))
     try:
         assignments = plan.space.count().exact
     except InputError:

@@ -7,13 +7,14 @@ another reward. Left out: trials that are still open, which `nas status` shows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nas.history import History, Trial
+from nas.pareto import Vector, contributions, fronts
 from nas.records import Failed, Succeeded
-from nas.reward import RewardSettings, compute
+from nas.reward import Front, RewardSettings, compute, front_of, reference_of
 from nas.space import Candidate
 
 
@@ -22,11 +23,12 @@ class Row:
     """One ended trial. The fields, in this order, are the columns of every format."""
 
     rank: int | None  # from 1; None for a trial that failed or repeated another
+    front: int | None  # from 1, the trials that none dominates; None without a rank, or with one objective
     run: str
     trial: int
     state: str  # completed, failed or duplicate
     failure: str | None  # a records.FailureKind
-    reward: float | None  # higher is better; a duplicate has its original's
+    reward: float | None  # higher is better; a duplicate has its original's; None with several objectives
     metrics: Mapping[str, float]
     parameters: int | None
     flops: int | None  # forward, one sample; a multiply-add is 2
@@ -49,18 +51,56 @@ def rows(history: History, settings: RewardSettings, run: str) -> list[Row]:
     Raises:
         InputError: the reward names a metric that a trial has not got.
     """
-    return rank(_row(trial, settings, run) for trial in history.trials.values() if not trial.open)
+    return rank((_row(trial, settings, run) for trial in history.trials.values() if not trial.open), settings)
 
 
-def rank(rows: Iterable[Row]) -> list[Row]:
-    """Completed trials by reward, the highest first, then those without a rank; rows of several runs compete.
+def rank(rows: Iterable[Row], settings: RewardSettings) -> list[Row]:
+    """Completed trials, the best first, then those without a rank; rows of several runs compete.
 
-    Equal rewards rank in the order given, which within a run is that of the trials' numbers.
+    With one objective by reward; equal rewards rank in the order given, which within a run is that of the trials'
+    numbers. With several by front, and within a front by the hypervolume that a trial alone adds to it, so that what is
+    far from its neighbours leads; equal vectors share a rank.
+
+    Raises:
+        InputError: an objective is a metric that a trial has not got.
     """
     everything = list(rows)
-    best_first = sorted((row for row in everything if row.state == "completed"), key=lambda row: -(row.reward or 0.0))
-    ranked = [dataclasses.replace(row, rank=number) for number, row in enumerate(best_first, 1)]
-    return ranked + [row for row in everything if row.state != "completed"]
+    completed = [row for row in everything if row.state == "completed"]
+    others = [dataclasses.replace(row, front=None) for row in everything if row.state != "completed"]
+    if settings.objectives:
+        return _by_front(completed, settings) + others
+    best_first = sorted(completed, key=lambda row: -(row.reward or 0.0))
+    return [dataclasses.replace(row, rank=number) for number, row in enumerate(best_first, 1)] + others
+
+
+def front(rows: Iterable[Row], settings: RewardSettings) -> Front | None:
+    """What the completed among ``rows`` reached together; None where that is nothing, or with one objective."""
+    return front_of(settings, _vectors([row for row in rows if row.state == "completed"], settings))
+
+
+def _by_front(completed: Sequence[Row], settings: RewardSettings) -> list[Row]:
+    vectors = _vectors(completed, settings)
+    if not vectors:
+        return []
+    numbers, reference = fronts(vectors), reference_of(settings, vectors)
+    members: dict[int, list[Vector]] = {}
+    for vector, number in zip(vectors, numbers, strict=True):
+        members.setdefault(number, []).append(vector)
+    alone = {
+        vector: part
+        for one in members.values()
+        for vector, part in zip(one, contributions(one, reference), strict=True)
+    }
+    order = sorted(range(len(vectors)), key=lambda at: (numbers[at], -alone[vectors[at]], vectors[at]))
+    ranks: dict[Vector, int] = {}
+    return [
+        dataclasses.replace(completed[at], rank=ranks.setdefault(vectors[at], place), front=numbers[at])
+        for place, at in enumerate(order, 1)
+    ]
+
+
+def _vectors(completed: Sequence[Row], settings: RewardSettings) -> list[Vector]:
+    return [compute(settings, row.metrics, row.seconds).vector for row in completed]
 
 
 def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
@@ -70,11 +110,12 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
     reward = compute(settings, metrics, outcome.seconds) if isinstance(outcome, Succeeded) else None
     return Row(
         rank=None,
+        front=None,
         run=run,
         trial=trial.number,
         state=trial.state,
         failure=outcome.kind if isinstance(outcome, Failed) else None,
-        reward=reward.value if reward else None,
+        reward=reward.value if reward and not settings.objectives else None,
         metrics=metrics,
         parameters=_whole(metrics.get("parameters")),
         flops=_whole(metrics.get("flops")),

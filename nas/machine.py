@@ -27,6 +27,7 @@ import orjson
 from nas.controllers import Controller
 from nas.errors import InputError
 from nas.history import History, Trial
+from nas.pareto import Vector, dominates, worst
 from nas.records import (
     MACHINE_FAILURES,
     SUSPECT_WHEN_REUSED,
@@ -115,7 +116,9 @@ class Search:
     history: History = field(default_factory=History)
     stopping: bool = False
     over: End | None = None
-    best: tuple[float, int] | None = None  # reward and trial, of those that completed; the earlier trial of equals
+    # Rewards and trials of those that completed: what none dominates, of equals the earlier; with one objective, one.
+    best: list[tuple[Vector, int]] = field(default_factory=list)
+    worst: Vector | None = None  # of each objective, among these
     _running: set[tuple[int, int]] = field(default_factory=set)
     _waiting: set[int] = field(default_factory=set)  # trials that want an attempt
     _unsettled: set[int] = field(default_factory=set)  # open trials that may have to end
@@ -345,13 +348,15 @@ class Search:
                 worth = self.worth(trial.outcome)
                 self.controller.tell(trial.proposal, worth)
                 if event.state == "completed":
-                    self._compare(worth.value, trial.number)
+                    self._compare(worth.vector, trial.number)
             case Failed(kind) if kind not in MACHINE_FAILURES:
                 self.controller.tell(trial.proposal, CandidateFailure(kind))
 
-    def _compare(self, reward: float, trial: int) -> None:
-        if self.best is None or (reward, -trial) > (self.best[0], -self.best[1]):
-            self.best = (reward, trial)
+    def _compare(self, reward: Vector, trial: int) -> None:
+        self.worst = reward if self.worst is None else worst([self.worst, reward])
+        if not any(dominates(other, reward) or (other == reward and number < trial) for other, number in self.best):
+            ahead = [one for one in self.best if one[0] != reward and not dominates(reward, one[0])]
+            self.best = [*ahead, (reward, trial)]
 
     def _close(self, what: Trial | LateResult) -> None:
         self._closed = sha256(self._closed.encode() + orjson.dumps(what, default=str)).hexdigest()
@@ -366,7 +371,7 @@ class Search:
         kept = {name: getattr(self, name) for name in _PLAIN}
         sets = {name: list(getattr(self, name)) for name in (*_SETS, "_running", "_recent")}
         duplicates = list(self._duplicates.items())
-        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, "best": self.best})
+        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, "best": self.best, "worst": self.worst})
 
     def load(self, state: bytes, history: History) -> None:
         """Take on what ``save`` returned, with the history of then; the controller's state is loaded apart."""
@@ -379,7 +384,8 @@ class Search:
         self._running = {(trial, attempt) for trial, attempt in data["_running"]}
         self._recent = deque(((trial, how) for trial, how in data["_recent"]), RECENT)
         self._duplicates = dict(data["_duplicates"])
-        self.best = tuple(data["best"]) if data["best"] else None
+        self.best = [(tuple(reward), trial) for reward, trial in data["best"]]
+        self.worst = data["worst"] and tuple(data["worst"])
 
 
 _PLAIN = ("_original", "_repeats", "_counted", "_diagnosis", "_closed")

@@ -55,9 +55,9 @@ from typing import Any
 from torch import Tensor
 
 from nas.errors import InvalidCandidate
+from nas.reward import Direction
 from nas.train.layers.layer import PositiveReal, Rate, Shape, needs_map
 from nas.train.layers.tokens import needs_sequence
-from nas.train.metrics import Direction
 from nas.train.modules.auxiliary import Auxiliary
 from nas.train.plugins import Loss, OwnMetric
 from nas.train.plugins import PluginLayer as Layer

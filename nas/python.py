@@ -18,7 +18,7 @@ from nas.cluster.connect import connect
 from nas.config import CallableConfig, name_from
 from nas.errors import InputError
 from nas.history import History
-from nas.leaderboard import Row, rows
+from nas.leaderboard import Row, front, rows
 from nas.objective import VALUE, Objective
 from nas.plan import Plan, finished, fresh_folder, going_on
 from nas.records import Failed
@@ -43,6 +43,17 @@ class Run:
         return rows(self.history, self.reward, self.folder.name)
 
     @property
+    def front(self) -> list[Row]:
+        """With several objectives the trials that none dominates, the one that adds most to them first."""
+        return [row for row in self.leaderboard if row.front == 1]
+
+    @property
+    def hypervolume(self) -> float | None:
+        """Of several objectives, beyond their reference or the worst of each; None with one, or before a success."""
+        reached = front(self.leaderboard, self.reward)
+        return reached.hypervolume if reached else None
+
+    @property
     def best(self) -> Row | None:
         """The first of the leaderboard; None where no trial succeeded."""
         ranked = [row for row in self.leaderboard if row.rank is not None]
@@ -51,7 +62,10 @@ class Run:
     def __repr__(self) -> str:
         """Short, whatever the history holds: a notebook shows it."""
         best = self.best
-        reached = "none succeeded" if best is None or best.reward is None else f"best reward {best.reward:.6g}"
+        reached = (
+            "none succeeded" if best is None else f"best reward {best.reward:.6g}" if best.reward is not None else ""
+        )
+        reached = reached or f"a front of {len(self.front)}"
         return f"<Run {str(self.folder)!r}: {self.reason}, {len(self.history.trials)} trials, {reached}>"
 
 
@@ -78,7 +92,8 @@ def search(
         objective: returns a number (higher is better, unless ``reward`` says otherwise) or a mapping of metrics.
         trials, time: the budget, whichever ends first; ``time`` in seconds, or as "10m".
         controller: as in a config: "rl", "evolution", "random", "optuna:tpe", {"rl": {...}}, ...
-        reward: as in a config, e.g. {"minimize": "loss"}; the default maximizes the number returned.
+        reward: as in a config, e.g. {"minimize": "loss"} or {"objectives": {"loss": "minimize", "size": "minimize"}};
+            the default maximizes the number returned.
         cluster: as in a config, e.g. {"workers": 4}, or {"kind": "inline"} for this process alone.
         deadline: seconds for one attempt.
         costs: what a candidate costs, where the space has constraints over ``parameters``, ``flops`` and the like; it

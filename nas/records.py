@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, get_args
@@ -44,16 +44,29 @@ class Exhausted:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Reward:
-    """What a finished trial is worth; higher is better. Never NaN nor infinite: those are refused here, at birth."""
+    """What a finished trial is worth; higher is better. Never NaN nor infinite: those are refused here, at birth.
 
-    value: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    >>> Reward(0.9).value, Reward((0.9, -2e6)).vector                   # one objective, and two
+    (0.9, (0.9, -2000000.0))
+    """
 
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.value):
-            raise ValueError(f"a reward must be finite, not {self.value}")
+    vector: tuple[float, ...]  # by objective: one, or as many as the run has
+    metrics: Mapping[str, float]
+
+    def __init__(self, worth: float | Sequence[float], metrics: Mapping[str, float] | None = None) -> None:
+        vector = tuple(worth) if isinstance(worth, Sequence) else (worth,)
+        if not vector or not all(map(math.isfinite, vector)):
+            raise ValueError(f"a reward must be finite, not {worth}")
+        object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "metrics", {} if metrics is None else metrics)
+
+    @property
+    def value(self) -> float:
+        """Of the only objective. Raises ValueError where there are several."""
+        (value,) = self.vector
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
-"""What a trial is worth: one number from its recorded metrics, higher is better.
+"""What a trial is worth, from its recorded metrics: a number, or a vector of one for each objective; higher is better.
 
 Metrics are journaled, rewards are not: they are computed from metrics by these settings, and can be recomputed under
-others. Let Q be the quality (the metric to maximize, or minus the metric to minimize), T a cost, T0 its ``at_most``
-and r = T / T0. Each soft limit changes Q, in the order written:
+others. With ``objectives`` the reward is their metrics, those to minimize negated, in the order of their names, so that
+the order in which a config writes them means nothing.
+
+With one objective let Q be the quality (the metric to maximize, or minus the metric to minimize), T a cost, T0 its
+``at_most`` and r = T / T0. Each soft limit changes Q, in the order written:
 
     mnasnet_hard   Q * min(r^-weight, 1)     Tan et al. 2019 (arXiv:1807.11626), eq. 2 with alpha = 0, beta = -weight:
                                              the default; nothing is earned below the limit, beyond it Q shrinks
@@ -17,22 +20,26 @@ The MnasNet forms are stated for a quality that is not negative. Multiplying a n
 *reward* an exceeded limit, so there the factor divides: Q / r^-weight. With ``minimize: loss`` that is
 -(loss * r^weight), a loss inflated by what it costs; at Q = 0 both sides meet.
 
-Left out: hard limits, which belong in a space's ``constraints``, where a candidate is refused before it is trained.
+Left out: hard limits, which belong in a space's ``constraints``, where a candidate is refused before it is trained; and
+limits beside several objectives: which of these should pay for a limit is not clear, and a cost can be an objective.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas.errors import InputError
+from nas.pareto import fronts, hypervolume, worst
 from nas.records import Reward
 
 Form = Literal["mnasnet", "mnasnet_hard", "absolute"]
+Direction = Literal["maximize", "minimize"]
 
 # A cost of 0 (no parameters at all) would be worth infinitely much under `mnasnet`; it counts as this share of T0.
 SMALLEST_RATIO = 1e-3
@@ -42,6 +49,8 @@ _DEFAULT_WEIGHT = {"mnasnet": 0.07, "mnasnet_hard": 1.0, "absolute": 0.07}
 
 # Ten times as heavy as anything published; beyond it, twice the cost leaves less than a thousandth of the quality.
 MOST_WEIGHT = 10.0
+
+MOST_OBJECTIVES = 6  # beyond these nearly every trial is on the front, and an exact hypervolume takes too long
 
 
 class Limit(BaseModel):
@@ -60,10 +69,11 @@ class Limit(BaseModel):
 
 
 class RewardSettings(BaseModel):
-    """The ``reward`` part of a config, e.g. ``{maximize: accuracy, limits: {parameters: {at_most: 100_000}}}``.
+    """The ``reward`` part of a config, e.g. ``{maximize: accuracy, limits: {parameters: {at_most: 100_000}}}``, or of
+    several objectives ``{objectives: {accuracy: maximize, flops: minimize}}``.
 
-    Neither ``maximize`` nor ``minimize`` given: the accuracy is maximized. Limits may name any recorded metric, and
-    ``seconds``, the time that the attempt took.
+    None of ``maximize``, ``minimize`` and ``objectives`` given: the accuracy is maximized. Limits and objectives may
+    name any recorded metric, and ``seconds``, the time that the attempt took.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,22 +81,53 @@ class RewardSettings(BaseModel):
     maximize: Annotated[str, Field(min_length=1)] | None = None
     minimize: Annotated[str, Field(min_length=1)] | None = None
     limits: dict[str, Limit] = Field(default_factory=dict)
+    objectives: Annotated[dict[str, Direction], Field(max_length=MOST_OBJECTIVES)] = Field(
+        default_factory=dict, description="Several metrics, each with maximize or minimize; then no limits."
+    )
+    reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description="Where hypervolumes are measured from, a number for each objective; else the worst of each so far.",
+    )
+
+    @field_validator("objectives")
+    @classmethod
+    def _several(cls, objectives: dict[str, Direction]) -> dict[str, Direction]:
+        if len(objectives) == 1:
+            ((name, direction),) = objectives.items()
+            raise ValueError(f"one objective is written `{direction}: {name}`; objectives are two or more")
+        return dict(sorted(objectives.items()))
 
     @model_validator(mode="after")
-    def _one_direction(self) -> RewardSettings:
+    def _one_wish(self) -> RewardSettings:
         if self.maximize is not None and self.minimize is not None:
-            raise ValueError("give either maximize or minimize, not both; a second wish can be a limit")
+            raise ValueError(
+                "give either maximize or minimize, not both; a second wish can be a limit, or both can be objectives: "
+                f"{{{self.maximize}: maximize, {self.minimize}: minimize}}"
+            )
+        if self.objectives and (self.maximize is not None or self.minimize is not None):
+            raise ValueError("give either objectives or one metric to maximize or minimize, not both")
+        if self.objectives and self.limits:
+            limited = next(iter(self.limits))
+            raise ValueError(f"limits go with one objective; beside several {limited} can be one: {limited}: minimize")
+        if self.reference and self.reference.keys() != self.objectives.keys():
+            wanted = ", ".join(self.objectives) or "there are none"
+            raise ValueError(f"reference needs a number for each of the objectives, and for no other: {wanted}")
         return self
 
     @property
     def metric(self) -> str:
-        """The name of the metric that the quality is taken from."""
+        """The name of the metric that the quality is taken from, where there is one objective."""
         return self.minimize or self.maximize or "accuracy"
+
+    @property
+    def wishes(self) -> dict[str, Direction]:
+        """Which metrics are objectives, and which way each is better."""
+        return self.objectives or {self.metric: "minimize" if self.minimize else "maximize"}
 
     @property
     def names(self) -> list[str]:
         """Every metric that a reward is made of."""
-        return [self.metric, *self.limits]
+        return [*self.wishes, *self.limits]
 
 
 def compute(settings: RewardSettings, metrics: Mapping[str, float], seconds: float | None = None) -> Reward:
@@ -101,7 +142,11 @@ def compute(settings: RewardSettings, metrics: Mapping[str, float], seconds: flo
             is beyond the numbers. It names the metric and those that there are.
     """
     known = dict(metrics) if seconds is None else {"seconds": seconds} | dict(metrics)
-    quality = _metric(known, settings.metric, "minimize" if settings.minimize else "maximize")
+    if settings.objectives:
+        told = {name: _metric(known, name, "objectives") for name in settings.objectives}
+        return Reward(oriented(settings, told), metrics)
+    ((name, direction),) = settings.wishes.items()
+    quality = _metric(known, name, direction)
     if settings.minimize:
         quality = -quality
     for name, limit in settings.limits.items():
@@ -116,6 +161,55 @@ def compute(settings: RewardSettings, metrics: Mapping[str, float], seconds: flo
             wish = f"{settings.metric} = {known[settings.metric]}"
             raise InputError(f"reward.limits.{name}: the reward overflows for {wish} and {name} = {cost}")
     return Reward(quality, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """How far several objectives were reached together: what is not dominated, and what that dominates."""
+
+    objectives: Mapping[str, Direction]
+    trials: int  # on the front; equal ones are one
+    of: int  # that were compared
+    hypervolume: float  # in the objectives' own units; see nas.pareto
+    reference: Mapping[str, float]  # from which it is measured, as metrics
+    given: bool  # by the config; else it is the worst of each objective so far
+
+
+def front_of(
+    settings: RewardSettings,
+    vectors: Sequence[tuple[float, ...]],
+    *,
+    of: int | None = None,
+    low: tuple[float, ...] | None = None,
+) -> Front | None:
+    """The front of these rewards; None where there are none, or they are of one objective.
+
+    Where ``vectors`` are the front alone, ``of`` says of how many trials, and ``low`` is the worst of each objective.
+    """
+    if not settings.objectives or not vectors:
+        return None
+    origin = reference_of(settings, vectors if low is None else [low])
+    return Front(
+        objectives=settings.objectives,
+        trials=len({vector for vector, number in zip(vectors, fronts(vectors), strict=True) if number == 1}),
+        of=len(vectors) if of is None else of,
+        hypervolume=hypervolume(vectors, origin),
+        reference={
+            name: -x if way == "minimize" else x
+            for (name, way), x in zip(settings.objectives.items(), origin, strict=True)
+        },
+        given=bool(settings.reference),
+    )
+
+
+def reference_of(settings: RewardSettings, vectors: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Where hypervolumes are measured from: as the settings say, else from the worst of each objective."""
+    return oriented(settings, settings.reference) if settings.reference else worst(vectors)
+
+
+def oriented(settings: RewardSettings, told: Mapping[str, float]) -> tuple[float, ...]:
+    """Numbers for each objective as a vector in which higher is better."""
+    return tuple(-told[name] if way == "minimize" else told[name] for name, way in settings.objectives.items())
 
 
 def _limited(quality: float, ratio: float, limit: Limit) -> float:

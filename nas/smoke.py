@@ -22,7 +22,7 @@ from nas.config import Config
 from nas.errors import InputError, InvalidCandidate
 from nas.plan import PRELOAD, Plan
 from nas.plan import plan as plan_of
-from nas.records import Answered, Attempt, Failed, Outcome
+from nas.records import Answered, Attempt, Failed, Outcome, Succeeded
 from nas.results import LOG
 from nas.space import Candidate
 from nas.train.plugin_files import Plugin
@@ -38,7 +38,7 @@ class Tried:
     candidate: Candidate
     parameters: float
     outcome: Outcome
-    reward: float | None  # None where it failed, or its reward could not be computed
+    reward: float | None  # None where it failed, its reward could not be computed, or there are several objectives
     complaint: str = ""  # why, where that is not the outcome's own message
     log: str = ""  # what it printed
 
@@ -53,7 +53,7 @@ class Smoke:
 
     @property
     def works(self) -> bool:
-        return bool(self.tried) and all(one.reward is not None for one in self.tried)
+        return bool(self.tried) and all(isinstance(one.outcome, Succeeded) and not one.complaint for one in self.tried)
 
     def plain(self) -> dict[str, Any]:
         """As JSON-like values: the keys are the fields, and ``works``."""
@@ -114,10 +114,10 @@ def _try(
     if isinstance(outcome, Failed):
         return Tried(which, candidate, parameters, outcome, None, log=printed)
     try:
-        value = reward.compute(plan.config.reward, outcome.metrics, outcome.seconds).value
+        vector = reward.compute(plan.config.reward, outcome.metrics, outcome.seconds).vector
     except InputError as error:
         return Tried(which, candidate, parameters, outcome, None, str(error), printed)
-    return Tried(which, candidate, parameters, outcome, value, log=printed)
+    return Tried(which, candidate, parameters, outcome, vector[0] if len(vector) == 1 else None, log=printed)
 
 
 def _answer(executor: Executor, trial: int) -> Outcome:

@@ -15,7 +15,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "nas"
 
 FLOORS = {
-    0: {"errors", "seeds", "records", "objective", "results", "history", "reward", "durable", "documents", "space"},
+    0: {
+        "errors",
+        "seeds",
+        "records",
+        "objective",
+        "results",
+        "history",
+        "reward",
+        "pareto",
+        "durable",
+        "documents",
+        "space",
+    },
     1: {"controllers", "machine", "leaderboard"},
     2: {"train", "cluster", "store", "report"},
     3: {

@@ -9,7 +9,9 @@ A controller's state is a function of the sequence of ``began`` and ``tell`` alo
 a restarted run feeds the recorded proposals and results through ``began`` and ``tell`` and never asks again.
 
 A candidate's failure counts as the worst reward told so far (before any reward was told, as worse than whatever comes
-first). Failures of machines are never told.
+first), in each objective where there are several. Failures of machines are never told.
+
+Every controller takes rewards of several objectives, or `make` refuses.
 
 >>> settings = parse("optuna:tpe")                  # or "rl", {"optuna": {"sampler": "tpe", "n_startup_trials": 5}}
 >>> controller = make(settings, space, seed=1)
@@ -86,13 +88,15 @@ def parse(value: Any, document: Document | None = None, at: tuple[str | int, ...
     return settings
 
 
-def make(settings: Settings, space: Space, seed: int) -> Controller:
-    """The controller that ``settings`` describe, for one run; the space's ``start`` candidates come before its own.
+def make(settings: Settings, space: Space, seed: int, objectives: int = 1) -> Controller:
+    """The controller that ``settings`` describe, for one run of so many objectives; the space's ``start`` candidates
+    come before its own.
 
     Raises:
-        InputError: the controller can not search this space, or a library it needs is not installed.
+        InputError: the controller can not search this space or for several objectives, or a library it needs is not
+            installed.
     """
-    controller = _made(settings, space, seed)
+    controller = _made(settings, space, seed, objectives)
     if not space.start:
         return controller
     from nas.controllers.start import StartController
@@ -100,7 +104,7 @@ def make(settings: Settings, space: Space, seed: int) -> Controller:
     return StartController(controller, space)
 
 
-def _made(settings: Settings, space: Space, seed: int) -> Controller:
+def _made(settings: Settings, space: Space, seed: int, objectives: int) -> Controller:
     from nas.controllers import settings as s
 
     match settings:
@@ -115,7 +119,7 @@ def _made(settings: Settings, space: Space, seed: int) -> Controller:
         case s.OptunaSettings():
             from nas.controllers.optuna import OptunaController
 
-            return OptunaController(settings, space, seed)
+            return OptunaController(settings, space, seed, objectives)
     from nas.controllers.rl import RLController
 
     return RLController(settings, space, seed)

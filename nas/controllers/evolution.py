@@ -5,6 +5,8 @@ alive, drawn with replacement; its child has one active decision redrawn, keeps 
 draws from the prior what has become active. The first P proposals are drawn from the prior. A failure has the worst
 fitness. The paper does not say what to do about repeats: here a child known already is mutated further. A space's
 starts count among the first P, and join the population when that is complete: as its oldest they would die childless.
+
+With several objectives the tournament goes by front among the alive, then by crowding (NSGA-II: Deb et al. 2002).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from nas.controllers.proposals import (
 )
 from nas.controllers.settings import EvolutionSettings
 from nas.controllers.start import START
+from nas.pareto import Vector, crowded
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.space import Decision, Draw, Space, admits, draw_prior
 
@@ -41,9 +44,9 @@ class EvolutionController:
         self._seed = seed
         self._began = 0
         self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
-        # (fitness, decisions), oldest first; fitness None is a failure, worse than any number
-        self._alive: deque[tuple[float | None, Values]] = deque(maxlen=settings.population)
-        self._starts: list[tuple[float | None, Values]] = []  # likewise, until the population is complete
+        # (reward, decisions), oldest first; reward None is a failure, worse than any other
+        self._alive: deque[tuple[Vector | None, Values]] = deque(maxlen=settings.population)
+        self._starts: list[tuple[Vector | None, Values]] = []  # likewise, until the population is complete
 
     def ask(self, number: int) -> Proposal | Exhausted:
         founding = self._began < self._settings.population or not self._alive
@@ -68,8 +71,16 @@ class EvolutionController:
         return found if isinstance(found, Exhausted) else to_proposal(number, found, rejected=len(rejections))
 
     def _tournament(self, rng: Random) -> Values:
-        contenders = [rng.choice(self._alive) for _ in range(self._settings.sample)]
-        return max(contenders, key=lambda one: (one[0] is not None, one[0]))[1]
+        fitness = self._fitness()
+        contenders = [rng.randrange(len(fitness)) for _ in range(self._settings.sample)]
+        return self._alive[max(contenders, key=fitness.__getitem__)][1]
+
+    def _fitness(self) -> list[tuple[float, ...]]:
+        """Of each of the alive, to compare by."""
+        rewards = [reward for reward, _ in self._alive if reward is not None]
+        several = bool(rewards) and len(rewards[0]) > 1
+        places = iter(crowded(rewards) if several else rewards)
+        return [() if reward is None else next(places) for reward, _ in self._alive]
 
     def _child(self, parent: Values, rng: Random) -> Draw:
         return mutate(self._space, parent, [p for p in parent if not is_settled(self._space.by_path[p])], rng)
@@ -82,9 +93,9 @@ class EvolutionController:
         self._known[proposal.hash] = None
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
-        fitness = result.value if isinstance(result, Reward) else None
+        reward = result.vector if isinstance(result, Reward) else None
         early = START in proposal.notes and self._began < self._settings.population
-        (self._starts if early else self._alive).append((fitness, dict(proposal.decisions)))
+        (self._starts if early else self._alive).append((reward, dict(proposal.decisions)))
 
     def save(self) -> bytes:
         alive = {"alive": list(self._alive), "starts": self._starts}
@@ -95,8 +106,8 @@ class EvolutionController:
         self._began = data["began"]
         self._known = dict.fromkeys(data["known"])
         self._alive.clear()
-        self._alive.extend((fitness, values) for fitness, values in data["alive"])
-        self._starts = [(fitness, values) for fitness, values in data["starts"]]
+        self._alive.extend((reward and tuple(reward), values) for reward, values in data["alive"])
+        self._starts = [(reward and tuple(reward), values) for reward, values in data["starts"]]
 
 
 def mutate(space: Space, parent: Values, mutable: list[str], rng: Random) -> Draw:

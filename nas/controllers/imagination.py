@@ -22,6 +22,7 @@ import orjson
 import torch
 
 from nas.controllers.encoding import Encoder, Row
+from nas.controllers.preferences import Preferences
 from nas.controllers.reward_model import RewardModel
 from nas.records import Proposal
 from nas.seeds import derive
@@ -70,7 +71,7 @@ def due(told: int) -> bool:
 class Remembered:
     number: int
     decisions: Mapping[str, int | float]
-    value: float | None  # None is a failure, worse than any number
+    vector: tuple[float, ...] | None  # its reward; None is a failure, worse than any number
     row: Row
 
 
@@ -93,8 +94,9 @@ class Imagined:
 
 
 class Imagination:
-    def __init__(self, space: Space, seed: int, draws: list[Draw], size: int) -> None:
+    def __init__(self, space: Space, seed: int, draws: list[Draw], size: int, preferences: Preferences) -> None:
         """``draws``: some of the space's prior, for scale; ``size``: how many the policy draws for one thought."""
+        self._preferences = preferences
         self._space = space
         self._seed = seed
         self._size = size
@@ -116,10 +118,10 @@ class Imagination:
             del self._pending[next(iter(self._pending))]
         self.queue = [one for one in self.queue if one.key != key]
 
-    def told(self, proposal: Proposal, value: float | None) -> None:
+    def told(self, proposal: Proposal, vector: tuple[float, ...] | None) -> None:
         pending = self._pending.pop(_key(proposal.decisions), None)
         row = pending.row if pending else self._row(proposal.decisions)
-        self._memory.append(Remembered(proposal.number, dict(proposal.decisions), value, row))
+        self._memory.append(Remembered(proposal.number, dict(proposal.decisions), vector, row))
         if len(self._memory) > MEMORY:
             self._forget()
 
@@ -130,7 +132,8 @@ class Imagination:
         """
         if not self._encoder.blocks:
             return
-        values = np.array([-np.inf if one.value is None else one.value for one in self._memory])
+        worth = self._preferences.worth
+        values = np.array([-np.inf if one.vector is None else worth(one.vector) for one in self._memory])
         self._model.fit(_stacked(self._memory), torch.from_numpy(_ranks(values)), ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
         self._draw(draws, told, policy)
@@ -174,7 +177,7 @@ class Imagination:
 
     def _forget(self) -> None:
         """One trial that is neither among the best nor among the last ones; which one, its number decides."""
-        best = sorted(self._memory, key=lambda one: (one.value is None, -(one.value or 0.0), one.number))[:BEST]
+        best = self._preferences.lasting(self._memory, BEST)
         kept = {one.number for one in (*best, *self._memory[-LAST:])}
         others = [one.number for one in self._memory if one.number not in kept]
         gone = max(others, key=lambda number: derive(self._seed, "forget", number))
@@ -191,7 +194,7 @@ class Imagination:
         """Plain JSON; rows are left out, because the decisions make them."""
         return {
             "model": self._model.state.tolist(),
-            "memory": [(one.number, one.decisions, one.value) for one in self._memory],
+            "memory": [(one.number, one.decisions, one.vector) for one in self._memory],
             "pending": [one.decisions for one in self._pending.values()],
             "settled": list(self._settled),
             "pool": [(one.decisions, one.log_probability, one.notes, one.policy) for one in self._pool],
@@ -201,7 +204,7 @@ class Imagination:
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._model.state = torch.tensor(state["model"], dtype=torch.float64)
-        self._memory = [Remembered(number, made, value, self._row(made)) for number, made, value in state["memory"]]
+        self._memory = [Remembered(number, made, vector, self._row(made)) for number, made, vector in state["memory"]]
         self._pending = {_key(made): Pending(made, self._row(made)) for made in state["pending"]}
         self._settled = dict.fromkeys(state["settled"])
         self._pool = [

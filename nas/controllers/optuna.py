@@ -15,6 +15,8 @@ recorded with that. Where a whole draw violates a constraint, the sampler is ask
 ask it sees its rejected draws as running trials, so that one which lists or numbers its suggestions comes to the next,
 and after it nobody knows of them. After 20 of them the prior draws: a sampler may have settled on what is not allowed.
 
+Several objectives are a study with several directions; a sampler that knows only one is refused.
+
 Left out: weights of choices (Optuna has no prior over values) and pruners (rungs belong to the search).
 """
 
@@ -44,6 +46,7 @@ from nas.controllers.settings import OptunaSettings
 from nas.controllers.start import START
 from nas.documents import hint
 from nas.errors import InputError, NasError
+from nas.pareto import Vector, worst
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.seeds import derive
 from nas.space import Decision, Draw, Index, Integer, Real, Space, admits, draw_prior
@@ -54,6 +57,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {"tpe": {"multivariate": True, "group": Tr
 LIBRARIES = {"cmaes": ("cmaes",), "gp": ("scipy", "torch"), "qmc": ("scipy",)}
 SUGGESTED = 20  # draws of one ask, before the prior draws: some samplers take a tenth of a second for each
 REPLAYED = frozenset({"cmaes"})  # attributes hold pickles: asks are replayed, not restored
+ONE_OBJECTIVE = frozenset({"cmaes"})
 ENUMERATED = frozenset({"grid", "bruteforce"})  # try every candidate of a space that has finitely many
 MOST_GRID = 100_000  # points, which Optuna holds in a list
 ONE_SEQUENCE = frozenset({"qmc", "grid"})  # their seed names one sequence, of which each ask takes the next member
@@ -71,24 +75,31 @@ _PLAIN: dict[str, tuple[type, ...]] = {  # what a config can write, by the word 
 
 
 class OptunaController:
-    def __init__(self, settings: OptunaSettings, space: Space, seed: int) -> None:
+    def __init__(self, settings: OptunaSettings, space: Space, seed: int, objectives: int = 1) -> None:
         self._settings = settings
+        self._objectives = objectives
         self._space = space
         self._seed = seed
         self._name = canonical(settings.sampler)
         self._kind = samplers()[self._name]
+        if objectives > 1 and self._name in ONE_OBJECTIVE:
+            others = ", ".join(f"optuna:{name}" for name in ("tpe", "nsgaii", "gp"))
+            raise InputError(
+                f"controller optuna:{self._name} knows one objective, and the reward has {objectives}: take rl, "
+                f"evolution, random, or {others}; or give one metric to maximize, with limits on others"
+            )
         self._distributions = {decision.path: distribution(decision) for decision in space.decisions}
         self._grid = _grid(settings, space) if self._name in ENUMERATED else {}
         self._forget()
         self._try_once()
 
     def _forget(self) -> None:
-        self._events: list[list[Any]] = []  # ["began", number, decisions, notes] | ["tell", number, value | None]
+        self._events: list[list[Any]] = []  # ["began", number, decisions, notes] | ["tell", number, vector | None]
         self._storage = _Storage()
         with self._work():
-            self._study_id = self._storage.create_new_study([StudyDirection.MAXIMIZE], "nas")
+            self._study_id = self._storage.create_new_study([StudyDirection.MAXIMIZE] * self._objectives, "nas")
         self._trial_ids: dict[int, int] = {}  # our number -> Optuna's trial id
-        self._worst: float | None = None
+        self._worst: Vector | None = None  # of each objective
         self._failed_first: list[int] = []  # failures that wait for the first reward
         self._finished = ""  # the sampler's word that everything was tried
         self._live: tuple[int, Proposal, dict[str, Any]] | None = None  # (events so far, what was asked, attributes)
@@ -156,7 +167,7 @@ class OptunaController:
         self._events.append(["began", proposal.number, dict(proposal.decisions), dict(proposal.notes)])
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
-        self._told(proposal.number, result.value if isinstance(result, Reward) else None)
+        self._told(proposal.number, result.vector if isinstance(result, Reward) else None)
 
     def save(self) -> bytes:
         """The events: Optuna's own state holds pickles and clock times, and is rebuilt from them."""
@@ -188,25 +199,25 @@ class OptunaController:
             )
         return self._live[2]
 
-    def _told(self, number: int, value: float | None) -> None:
-        """Complete the trials whose value is known by now; the rule for failures stands in nas.controllers."""
-        self._events.append(["tell", number, value])
-        if value is None and self._worst is None:
+    def _told(self, number: int, vector: Vector | None) -> None:
+        """Complete the trials whose values are known by now; the rule for failures stands in nas.controllers."""
+        self._events.append(["tell", number, vector])
+        if vector is None and self._worst is None:
             self._failed_first.append(number)
             return
-        if value is not None and self._worst is None:
+        if vector is not None and self._worst is None:
             for failed in self._failed_first:
-                self._complete(failed, math.nextafter(value, -math.inf))
+                self._complete(failed, tuple(math.nextafter(value, -math.inf) for value in vector))
             self._failed_first.clear()
-        if value is not None:
-            self._worst = value if self._worst is None else min(self._worst, value)
+        if vector is not None:
+            self._worst = vector if self._worst is None else worst([self._worst, vector])
         assert self._worst is not None
-        self._complete(number, self._worst if value is None else value)
+        self._complete(number, self._worst if vector is None else vector)
 
-    def _complete(self, number: int, value: float) -> None:
+    def _complete(self, number: int, vector: Vector) -> None:
         study = self._study(derive(self._seed, "tell", number))
         with self._work():
-            study.tell(self._storage.get_trial_number_from_id(self._trial_ids[number]), value)
+            study.tell(self._storage.get_trial_number_from_id(self._trial_ids[number]), list(vector))
         self._finished = self._finished or study.finished
 
     def _study(self, seed: int) -> _Study:

@@ -24,14 +24,14 @@ then chosen from a pool is not in its probability: the gradient is of the policy
 trial's rank among all told (failures last, ties shared), less a moving average of ranks, so the scale of rewards does
 not matter.
 The elite are the best distinct candidates so far; replay counts each by how far its rank is above the middle, so a
-constant reward teaches nothing.
+constant reward teaches nothing. With several objectives all of this, and the reward model, goes by what a preference of
+the moment says (see preferences.py), and the elite are the best by it of an archive of fronts.
 
 Learning is a function of the sequence of tells: counts decide when, one torch thread and derived seeds decide the bits.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,6 +44,7 @@ import torch
 
 from nas.controllers.imagination import OFTEN, Imagination, Sketch, due
 from nas.controllers.policy import Drawn, Masks, Policy
+from nas.controllers.preferences import Preferences
 from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, nothing_new, redraw_seed, to_proposal
 from nas.controllers.settings import RLSettings
 from nas.controllers.threads import one_thread
@@ -60,12 +61,12 @@ EDIT_FLOOR = 0.6  # exploration floor of an edit: what is drawn again should mos
 PRIOR_DRAWS = 64  # to learn how many decisions a candidate has, on average
 BASELINE_DECAY = 0.9  # per update
 ADAM = (0.9, 0.999, 1e-8)
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A trial and what it was worth; None is a failure, worse than any number."""
+    """A trial and its reward; None is a failure, worse than any number."""
 
     number: int
     hash: str
@@ -74,7 +75,7 @@ class Told:
     drawn: Sequence[bool]  # for each step, whether the policy decided it; the others were kept from a parent
     log_mixture: float | None  # of those at ask time, without densities; None where the policy did not draw it
     floor: float
-    value: float | None
+    vector: tuple[float, ...] | None
     masks: Masks = ()  # what constraints had ruled out when it was drawn
 
 
@@ -91,15 +92,15 @@ class RLController:
         self._floor = min(FLOOR_AT_MOST, settings.floor / length)
         self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
         self._count = 0  # trials told
-        self._failures = 0
-        self._values: list[float] = []  # all rewards told, sorted
         self._window: deque[Told] = deque(maxlen=settings.window)
-        self._elite: list[Told] = []  # best first, distinct hashes
+        self._preferences = Preferences(seed)
+        self._archive: list[Told] = []  # of distinct hashes, what the elite are chosen from
+        self._elite: list[Told] = []  # best first
         self._baseline = 0.0
         self._updates = 0
         self._steps = 0  # Adam's
         self._moments = torch.zeros(2, len(self._policy.theta))
-        self._imagination = Imagination(space, seed, draws, settings.pool)
+        self._imagination = Imagination(space, seed, draws, settings.pool, self._preferences)
 
     # The protocol ----------------------------------------------------------------------------------------------------
 
@@ -204,16 +205,19 @@ class RLController:
             drawn=[path in decided for path in decisions],
             log_mixture=log_mixture,
             floor=float(proposal.notes.get("floor", 1.0)),
-            value=result.value if isinstance(result, Reward) else None,
+            vector=result.vector if isinstance(result, Reward) else None,
             masks=policy.masks(decisions),
         )
         self._remember(told)
-        self._imagination.told(proposal, told.value)
+        self._imagination.told(proposal, told.vector)
         settings, past_warmup = self._settings, self._count - self._settings.warmup
         if past_warmup < 0 or not self._space.decisions:
             return
         thinks = due(self._count)
         learns = thinks if self._count > OFTEN else past_warmup % settings.update_every == 0
+        if learns or thinks:
+            self._preferences.renew(self._count)
+            self._elite = self._preferences.best(self._archive, settings.elite)
         with one_thread():
             if learns and settings.steps:
                 self._update()
@@ -223,35 +227,20 @@ class RLController:
     def _remember(self, told: Told) -> None:
         self._count += 1
         self._window.append(told)
-        if told.value is None:
-            self._failures += 1
-            return
-        insort(self._values, told.value)
-        if all(told.hash != other.hash for other in self._elite):
-            self._elite.append(told)
-            self._elite.sort(key=lambda one: (-(one.value or 0.0), one.number))
-            del self._elite[self._settings.elite :]
+        self._preferences.told(told.vector)
+        if told.vector is not None and all(told.hash != other.hash for other in self._archive):
+            kept = self._settings.elite * self._preferences.wishes
+            self._archive = self._preferences.lasting([*self._archive, told], kept)
+            self._elite = self._preferences.best(self._archive, self._settings.elite)
 
     # Learning --------------------------------------------------------------------------------------------------------
-
-    def _rank(self, told: Told) -> float:
-        """Where a trial stands among all told, from -1 (worst) to 1 (best); ties share the middle of their places."""
-        total = len(self._values) + self._failures
-        if total == 1:
-            return 0.0
-        if told.value is None:
-            below, equal = 0, self._failures
-        else:
-            below = self._failures + bisect_left(self._values, told.value)
-            equal = self._failures + bisect_right(self._values, told.value) - below
-        return 2.0 * (below + (equal - 1) / 2) / (total - 1) - 1.0
 
     def _update(self) -> None:
         settings, policy = self._settings, self._policy
         window = [told for told in self._window if told.log_mixture is not None]
         trials = [*window, *self._elite]
         dreams = self._imagination.dreams
-        ranks = np.array([self._rank(told) for told in trials], np.float32)
+        ranks = np.array([self._preferences.standing(told.vector) for told in trials], np.float32)
         in_window = torch.arange(len(trials)) < len(window)
         if window:
             mean = float(ranks[: len(window)].mean())
@@ -306,10 +295,9 @@ class RLController:
             "parameters": len(self._policy.theta),
             "known": list(self._known),
             "count": self._count,
-            "failures": self._failures,
-            "values": self._values,
+            "preferences": self._preferences.save(),
             "window": list(self._window),
-            "elite": self._elite,
+            "archive": self._archive,
             "baseline": self._baseline,
             "updates": self._updates,
             "steps": self._steps,
@@ -324,9 +312,11 @@ class RLController:
         if data["format"] != FORMAT or data["parameters"] != len(self._policy.theta):
             raise NasError("the snapshot is of another version or space; replay the journal instead")
         self._known = dict.fromkeys(data["known"])
-        self._count, self._failures, self._values = data["count"], data["failures"], data["values"]
+        self._count = data["count"]
+        self._preferences.load(data["preferences"])
         self._window = deque((Told(**told) for told in data["window"]), self._settings.window)
-        self._elite = [Told(**told) for told in data["elite"]]
+        self._archive = [Told(**told) for told in data["archive"]]
+        self._elite = self._preferences.best(self._archive, self._settings.elite)
         self._baseline, self._updates, self._steps = data["baseline"], data["updates"], data["steps"]
         self._imagination.load(data["imagination"])
         arrays = torch.from_numpy(np.frombuffer(body, "<f4").astype(np.float32).reshape(3, -1))

@@ -12,7 +12,7 @@ import re
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nas.history import History, Trial
 from nas.records import Failed, Succeeded
 from nas.report import text
-from nas.reward import RewardSettings, compute
+from nas.reward import Front, RewardSettings, compute, front_of
 from nas.space import Candidate
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _LABEL = 11  # columns of the words on the left
 @dataclass(frozen=True, slots=True)
 class Best:
     trial: int
-    reward: float
+    reward: float | None  # None: by one of several objectives
     metrics: Mapping[str, float]
     architecture: str = ""
 
@@ -62,7 +62,9 @@ class Status:
     run: str
     state: str  # running, interrupted (can be resumed), finished, or failed (stopped by diagnosis)
     trials: Mapping[str, int]  # by state, every state of STATES
-    best: Best | None = None
+    best: Best | None = None  # None with several objectives, too
+    front: Front | None = None  # of these
+    best_by: Mapping[str, Best] = field(default_factory=dict)  # objective -> who is best by it
     workers: int = 0
     utilisation: float = 0.0  # busy over available worker time, 0 to 1
     elapsed_seconds: float = 0.0  # summed active time
@@ -91,11 +93,13 @@ def of(
     *,
     now: float | None = None,
     alive: bool = False,
-    best: int | None = None,
+    best: Sequence[tuple[tuple[float, ...], int]] | None = None,
+    worst: tuple[float, ...] | None = None,
 ) -> Status:
     """The status of a run. ``now`` (seconds since the epoch) and ``alive`` are for one with a live driver.
 
-    ``best``: the best trial, where the caller knows it; what completed is then not walked through.
+    ``best``: rewards and trials of what none dominates, and ``worst``: the worst of each objective, where the caller
+    knows them; what completed is then not walked through.
     """
     trials = history.trials
     failed = [trials[number] for number in sorted(history.failed)]
@@ -110,11 +114,14 @@ def of(
     )
     budget = history.config.get("budget") or {}
     elapsed = history.active_seconds(now)
+    found = _rewards(history, reward) if best is None else best
     status = Status(
         run=history.started.name if history.started else "",
         state=_state(history, alive),
         trials={state: states[state] for state in STATES},
-        best=_best(trials.values() if best is None else [trials[best]], reward),
+        best=None if reward.objectives else _best(found, 0, history),
+        front=front_of(reward, [vector for vector, _ in found], of=history.tally["completed"], low=worst),
+        best_by={name: one for at, name in enumerate(reward.objectives) if (one := _best(found, at, history))},
         workers=history.workers,
         utilisation=history.utilisation(now),
         elapsed_seconds=elapsed,
@@ -135,17 +142,23 @@ def _state(history: History, alive: bool) -> str:
     return {"interrupted": "interrupted", "diagnosis": "failed"}.get(history.ended.reason, "finished")
 
 
-def _best(trials: Iterable[Trial], settings: RewardSettings) -> Best | None:
-    best: tuple[float, Trial, Succeeded] | None = None
-    for trial in trials:
-        if trial.state == "completed" and isinstance(trial.outcome, Succeeded):
-            reward = compute(settings, trial.outcome.metrics, trial.outcome.seconds).value
-            if best is None or reward > best[0]:
-                best = (reward, trial, trial.outcome)
-    if best is None:
+def _rewards(history: History, settings: RewardSettings) -> list[tuple[tuple[float, ...], int]]:
+    return [
+        (compute(settings, trial.outcome.metrics, trial.outcome.seconds).vector, trial.number)
+        for trial in history.trials.values()
+        if trial.state == "completed" and isinstance(trial.outcome, Succeeded)
+    ]
+
+
+def _best(found: Sequence[tuple[tuple[float, ...], int]], objective: int, history: History) -> Best | None:
+    """By one objective; of equals who is better by the others, then the first."""
+    if not found:
         return None
-    reward, trial, outcome = best
-    return Best(trial.number, reward, outcome.metrics, Candidate.of(trial.proposal.candidate).one_line())
+    vector, number = max(found, key=lambda one: (one[0][objective], one[0], -one[1]))
+    trial = history.trials[number]
+    assert isinstance(trial.outcome, Succeeded)
+    candidate = Candidate.of(trial.proposal.candidate)
+    return Best(number, vector[0] if len(vector) == 1 else None, trial.outcome.metrics, candidate.one_line())
 
 
 def _most_frequent(failed: Sequence[Trial]) -> Failure | None:
@@ -195,6 +208,13 @@ def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
     if best := status.best:
         values = f"trial {best.trial}: reward {text.number(best.reward)} ({_metrics(best.metrics)})"
         lines += _labelled("best", [values, best.architecture], width)
+    if status.front:
+        wished = status.front.objectives.keys()
+        bests = [
+            f"best {name}: trial {one.trial} ({_metrics({k: v for k, v in one.metrics.items() if k in wished})})"
+            for name, one in status.best_by.items()
+        ]
+        lines += _labelled("front", [text.front(status.front), *bests], width)
     if status.failure:
         lines += _labelled("failures", [mostly(status.failure, folder)], width)
     if status.running:
@@ -216,6 +236,8 @@ def line(status: Status) -> str:
     parts = [_trials(status)]
     if status.best:
         parts.append(f"best {text.number(status.best.reward)} (trial {status.best.trial})")
+    if status.front:
+        parts.append(f"front of {status.front.trials}, hypervolume {text.number(status.front.hypervolume)}")
     parts.append(_time(status))
     return "; ".join(parts)
 
@@ -230,7 +252,7 @@ def live(status: Status) -> RenderableType:
     class Screen:
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             lines = Text(screen(status, options.max_width).rstrip("\n"), overflow="fold")
-            lines.highlight_regex(r"(?m)^  (trials|time|workers|best|running) ", "bold")
+            lines.highlight_regex(r"(?m)^  (trials|time|workers|best|front|running) ", "bold")
             yield lines
 
     if not status.budget_trials:

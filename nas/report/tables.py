@@ -14,15 +14,19 @@ Left out: rich. Its tables cannot span columns, take 50 ms to import, and draw d
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import orjson
 
 from nas.report import text
+
+if TYPE_CHECKING:
+    from nas.reward import Front
 
 Format = Literal["table", "csv", "json", "markdown"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -35,8 +39,8 @@ _NAMED = 20  # trials without a rank that are named; the rest are counted
 _LEFT_ALIGNED = frozenset({"run", "architecture", "hyperparameters"})
 _SHOWN_ELSEWHERE = frozenset({"parameters", "flops", "seconds"})  # metrics that are columns already
 _COLUMNS = (
-    "rank", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds", "architecture",
-    "hyperparameters", "candidate", "decisions", "hash", "attempts",
+    "rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds",
+    "architecture", "hyperparameters", "candidate", "decisions", "hash", "attempts",
 )  # fmt: skip
 
 
@@ -47,28 +51,33 @@ def render(
     *,
     several: bool | None = None,
     kept: Collection[str] = (),
+    front: Front | None = None,
 ) -> str:
     """Rows in one of the formats, ending in a newline. ``width`` (columns) concerns the table alone.
 
     ``several``: whether rows are told apart by their run, in table and Markdown; None: where they are of several.
     ``kept``: metrics that a narrow table leaves out last, because the ranking comes from them.
+    ``front``: what several objectives reached together; CSV, which has nothing but rows, leaves it out.
     """
     if several is None:
         several = len({row["run"] for row in rows}) > 1
     match format:
         case "table":
-            return as_table(rows, width, several=several, kept=kept)
+            return as_table(rows, width, several=several, kept=kept, front=front)
         case "csv":
             return as_csv(rows)
         case "json":
-            return as_json(rows)
+            return as_json(rows, front)
         case "markdown":
-            return as_markdown(rows, several=several)
+            return as_markdown(rows, several=several, front=front)
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """A list of objects."""
-    return orjson.dumps([dict(row) for row in rows], option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+def as_json(rows: Sequence[Row], front: Front | None = None) -> str:
+    """A list of objects; with several objectives it is the ``rows`` of an object that holds the ``front``, too."""
+    told: Any = [dict(row) for row in rows]
+    if front is not None:
+        told = {"front": dataclasses.asdict(front), "rows": told}
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -84,9 +93,9 @@ def as_csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def as_markdown(rows: Sequence[Row], *, several: bool = False) -> str:
+def as_markdown(rows: Sequence[Row], *, several: bool = False, front: Front | None = None) -> str:
     """A table as GitHub reads it."""
-    rows, notes = _ranked(rows, several)
+    rows, notes = _ranked(rows, several, front)
     if not rows:
         return "\n\n".join(notes) + "\n"
     columns = [*_number_columns(rows, several), "architecture", "hyperparameters"]
@@ -105,10 +114,15 @@ def as_markdown(rows: Sequence[Row], *, several: bool = False) -> str:
 
 
 def as_table(
-    rows: Sequence[Row], width: int | None = None, *, several: bool = False, kept: Collection[str] = ()
+    rows: Sequence[Row],
+    width: int | None = None,
+    *,
+    several: bool = False,
+    kept: Collection[str] = (),
+    front: Front | None = None,
 ) -> str:
     """The table for people; None: as wide as it needs, one line for each trial."""
-    rows, notes = _ranked(rows, several)
+    rows, notes = _ranked(rows, several, front)
     lines: list[str] = []
     if rows:
         columns, left_out = _fitting(rows, width, several, kept)
@@ -122,12 +136,14 @@ def as_table(
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
-def _ranked(rows: Sequence[Row], several: bool) -> tuple[list[Row], list[str]]:
+def _ranked(rows: Sequence[Row], several: bool, front: Front | None) -> tuple[list[Row], list[str]]:
     """The rows with a rank, and what to say of the others."""
     if not rows:
         return [], ["No trial has ended yet."]
     ranked = [row for row in rows if row["rank"] is not None]
     notes = [] if ranked else ["No trial has completed."]
+    if front:
+        notes.append(f"Front 1: {text.front(front)}. Ranked by front, then by the hypervolume that a trial alone adds.")
     for title, state in (("Failed", "failed"), ("Duplicates, not trained again", "duplicate")):
         names = [
             (f"{row['run']} " if several else "")
@@ -226,11 +242,13 @@ def _fitting(
 
 def _number_columns(rows: Sequence[Row], several: bool) -> list[str]:
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"] if name not in _SHOWN_ELSEWHERE))
+    fronts = any(row["front"] is not None for row in rows)
     return [
         "rank",
+        *(["front"] if fronts else []),
         *(["run"] if several else []),
         "trial",
-        "reward",
+        *([] if fronts else ["reward"]),
         *(f"metrics.{name}" for name in metrics),
         *(c for c in ("parameters", "flops", "seconds") if any(row[c] is not None for row in rows)),
     ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.reward import Front
 
 
 def number(value: float | None) -> str:
@@ -37,6 +40,18 @@ def count(value: float | None) -> str:
             return f"{value:.3g}{letter}"
         value /= 1000
     return f"{value:.3g}E"
+
+
+def front(told: Front) -> str:
+    """A front in words.
+
+    >>> from nas.reward import Front
+    >>> front(Front({"accuracy": "maximize", "flops": "minimize"}, 3, 9, 8e5, {"accuracy": 0.1, "flops": 1e6}, False))
+    '3 of 9 trials; hypervolume 800,000 beyond accuracy 0.1000, flops 1M (the worst of each so far)'
+    """
+    point = ", ".join(f"{name} {number(value)}" for name, value in told.reference.items())
+    whose = "the config's reference" if told.given else "the worst of each so far"
+    return f"{told.trials} of {told.of} trials; hypervolume {number(told.hypervolume)} beyond {point} ({whose})"
 
 
 def duration(seconds: float | None) -> str:

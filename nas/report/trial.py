@@ -65,7 +65,7 @@ def _heading(trial: Trial, run: str, reward: float | None) -> str:
         case Failed(kind, message):
             lines += [f"  {part}" for part in f"{kind}: {message}".splitlines()]
         case Succeeded(metrics):
-            lines.append(f"  reward {text.number(reward)}")
+            lines += [f"  reward {text.number(reward)}"] if reward is not None else []  # there are several objectives
             lines += [f"  {name} {text.number(value)}" for name, value in metrics.items()]
     lines.append(f"  hash {trial.proposal.hash}")
     return "\n".join(lines) + "\n"

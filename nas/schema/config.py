@@ -18,7 +18,7 @@ SAID = {
     "data": "The folder that holds data sets.",
     "seed": "Of the search, the validation split and every training.",
     "controller": "What proposes candidates: rl, evolution, random, optuna:SAMPLER, or {name: {setting: value}}.",
-    "reward": "What a trial is worth: a metric to maximize or minimize, with soft limits on others.",
+    "reward": "What a trial is worth: a metric to maximize or minimize with limits on others, or several objectives.",
     "budget": "When the search ends: at whichever comes first.",
     "train": "How every candidate is trained; a candidate's own hyperparameters win.",
     "cluster": "Where trials run, and what each may use.",

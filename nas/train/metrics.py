@@ -6,12 +6,11 @@ No torch: configs are checked by it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from nas.documents import hint
+from nas.reward import Direction
 from nas.train.settings import Kind
 
-Direction = Literal["maximize", "minimize"]
 DIRECTIONS: tuple[Direction, ...] = ("maximize", "minimize")
 
 
@@ -69,14 +68,25 @@ def unrecorded(name: str, classes: int) -> str:
     )
 
 
+def better(name: str) -> Direction | None:
+    """Which way a metric goes that the trainer records; None where it records none of that name."""
+    if name in METRICS:
+        return METRICS[name].better
+    if name in MEASURED:
+        return "maximize" if name == "images_per_second" else "minimize"
+    return None
+
+
 def default_reward(kind: Kind) -> dict[str, str]:
     """What is wished for where a config says nothing: the kind's first metric, its better way."""
     name = METRICS_OF[kind][0]
     return {METRICS[name].better: name}
 
 
-def wrong_reward(kind: Kind, direction: Direction, name: str) -> str:
+def wrong_reward(kind: Kind, direction: Direction, name: str, *, several: bool = False) -> str:
     """What is wrong with this wish for a task of this kind; "" where nothing is, or the name is none of ours.
+
+    ``several``: it is one of several objectives, which are written the other way round.
 
     >>> wrong_reward("classification", "maximize", "loss")
     'loss is better the lower it is; write `minimize: loss`'
@@ -88,6 +98,6 @@ def wrong_reward(kind: Kind, direction: Direction, name: str) -> str:
         return f"{name} is no metric of {kind}{hint(name, METRICS_OF[kind])}"
     if metric.better != direction:
         return f"{name} is better the {'lower' if metric.better == 'minimize' else 'higher'} it is; " + (
-            f"write `{metric.better}: {name}`"
+            f"write `{name}: {metric.better}`" if several else f"write `{metric.better}: {name}`"
         )
     return ""

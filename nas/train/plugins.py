@@ -27,10 +27,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas.documents import hint
 from nas.errors import InputError
 from nas.errors import Problem as Wrong
+from nas.reward import Direction
 from nas.space.words import RESERVED
 from nas.train.kinds import Task
 from nas.train.layers import LAYERS, Layer, Shape
-from nas.train.metrics import METRICS, Direction
+from nas.train.metrics import METRICS
 from nas.train.plugin_files import Plugin
 from nas.train.problems import Judgement, Problem
 from nas.train.sources.own import OwnDataset

@@ -295,3 +295,26 @@ def test_what_may_not_change_is_said_without_lines_that_say_nothing(write, chang
 def test_a_folder_given_for_a_config_is_called_one(tmp_path):
     with pytest.raises(InputError, match="is a folder; give a config file"):
         load(tmp_path)
+
+
+def test_several_objectives_are_read_and_recorded(write):
+    config = load(write(SMALL + "reward: {objectives: {flops: minimize, accuracy: maximize}}\n"))
+    assert config.reward.wishes == {"accuracy": "maximize", "flops": "minimize"}
+    assert config.reward.maximize is None
+    assert from_plain(config.plain()).plain() == config.plain()
+
+
+@pytest.mark.parametrize(
+    ("objectives", "place", "words"),
+    [
+        ("{accuracy: minimize, flops: minimize}", "3:23", "it is; write `accuracy: maximize`"),
+        ("{accuracy: maximize, flop: minimize}", "3:43", "did you mean 'flops'"),
+        ("{accuracy: maximize, top5: maximise}", "3:49", "did you mean 'maximize'"),
+        ("{accuracy: maximize}", "3:22", "objectives are two or more"),
+    ],
+)
+def test_wrong_objectives_are_told_at_their_place(write, objectives, place, words):
+    path = write(SMALL + f"reward: {{objectives: {objectives}}}\n")
+    (found,) = problems(lambda: load(path))
+    assert found.startswith(f"{path}:{place}: ")
+    assert words in found

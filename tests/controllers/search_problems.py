@@ -102,11 +102,16 @@ def worth(decisions: Mapping[str, int | float]) -> float:
     return total
 
 
+def worths(decisions: Mapping[str, int | float]) -> tuple[float, ...]:
+    """Three objectives against each other, in units of their own; of the last many are equal."""
+    return worth(decisions), -1e6 * math.fsum(map(abs, decisions.values())), float(len(decisions) % 3)
+
+
 def script(
     controller: Controller,
     trials: int,
     seed: int,
-    reward: Callable[[Mapping[str, int | float]], float] = worth,
+    reward: Callable[[Mapping[str, int | float]], float | tuple[float, ...]] = worth,
     pending: int = 4,
 ) -> Iterator[Step]:
     """Run a search with up to ``pending`` trials at once that end in random order, some failing, some never told."""

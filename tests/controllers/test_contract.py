@@ -32,10 +32,12 @@ from search_problems import (
     script,
     through_json,
     weights_of,
+    worths,
 )
 
 from nas.controllers import Controller, make, parse
 from nas.controllers.proposals import every_draw
+from nas.errors import InputError
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.space import Costs, Space
 
@@ -65,8 +67,8 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def new(name: str, space: Space, seed: int = 7) -> Controller:
-    return make(parse(CONTROLLERS[name]), space, seed)
+def new(name: str, space: Space, seed: int = 7, objectives: int = 1) -> Controller:
+    return make(parse(CONTROLLERS[name]), space, seed, objectives)
 
 
 def asked(controller: Controller, number: int) -> Proposal:
@@ -248,6 +250,55 @@ def test_another_process_comes_to_the_same_state() -> None:
     done = subprocess.run([sys.executable, "-c", ELSEWHERE, here], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{name} {digest_of_a_script(name)}" for name in OTHERS]
+
+
+# Several objectives --------------------------------------------------------------------------------------------------
+
+ONE_OBJECTIVE = ("optuna:cmaes",)
+
+
+@pytest.fixture(params=[name for name in CONTROLLERS if name not in ONE_OBJECTIVE])
+def taking_several(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_what_knows_one_objective_refuses_several_before_the_run() -> None:
+    for name in ONE_OBJECTIVE:
+        with pytest.raises(InputError, match=f"{name} knows one objective, and the reward has 3: take rl, evolution"):
+            new(name, read(FLAT), objectives=3)
+
+
+def test_vectors_replay_and_load_at_any_cut(taking_several: str) -> None:
+    """The preferences that RL draws, the crowding that evolution compares: all of it must come back from tells."""
+    space, name = read(EVERY_KIND), taking_several
+    original = new(name, space, objectives=3)
+    steps: list[Step] = []
+    snapshots: list[bytes] = [original.save()]
+    for step in script(original, trials_of(name), seed=12, reward=worths):
+        steps.append(step)
+        snapshots.append(original.save())
+    assert {len(result.vector) for _, _, result in steps if isinstance(result, Reward)} == {3}
+    for cut, (kind, proposal, _) in [*enumerate(steps)][:: 17 if name == "optuna:gp" else 2]:
+        if kind == "began":
+            resumed = replay(new(name, space, objectives=3), steps[:cut])
+            assert same(resumed.ask(proposal.number), proposal), f"after {cut} of {len(steps)} steps"
+            assert resumed.save() == snapshots[cut]
+    for cut in range(0, len(steps), 7):
+        loaded = new(name, space, objectives=3)
+        loaded.load(snapshots[cut])
+        assert loaded.save() == snapshots[cut]
+        assert replay(loaded, steps[cut:]).save() == snapshots[-1]
+
+
+def test_vectors_after_failures_and_all_alike_are_no_trouble(taking_several: str) -> None:
+    controller = new(taking_several, read(EVERY_KIND), objectives=2)
+    trials = 6 if taking_several == "optuna:gp" else 12
+    for number in range(trials):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        controller.tell(proposal, CandidateFailure("invalid") if number < 3 or number == 7 else Reward((0.5, -1e9)))
+    assert b"NaN" not in controller.save()
+    asked(controller, trials)
 
 
 # Constraints ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 
 from nas.errors import InputError
 from nas.history import History
-from nas.leaderboard import rank, rows
+from nas.leaderboard import front, rank, rows
 from nas.records import (
     AttemptAnswered,
     AttemptStarted,
@@ -19,7 +19,7 @@ from nas.records import (
 from nas.reward import Limit, RewardSettings
 
 FIELDS = [
-    *("rank", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds"),
+    *("rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds"),
     *("architecture", "hyperparameters", "candidate", "decisions", "hash", "attempts"),
 ]
 
@@ -73,6 +73,7 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
     assert list(best.plain()) == FIELDS
     assert best.plain() | {"candidate": None, "decisions": None} == {
         "rank": 1,
+        "front": None,
         "run": "digits",
         "trial": 2,
         "state": "completed",
@@ -106,7 +107,7 @@ def test_rewards_are_opinions_another_reward_ranks_the_same_run_anew(history):
 
 
 def test_runs_side_by_side_are_ranked_together(history):
-    both = rank([*rows(history, RewardSettings(), "one"), *rows(history, RewardSettings(), "two")])
+    both = rank([*rows(history, RewardSettings(), "one"), *rows(history, RewardSettings(), "two")], RewardSettings())
     assert [(row.rank, row.run, row.trial) for row in both if row.rank] == [
         (1, "one", 2),
         (2, "two", 2),
@@ -121,3 +122,49 @@ def test_runs_side_by_side_are_ranked_together(history):
 def test_a_reward_that_no_trial_has_a_metric_for_is_said(history):
     with pytest.raises(InputError, match="no metric is called 'f1'"):
         rows(history, RewardSettings(maximize="f1"), "digits")
+
+
+BOTH = {"accuracy": "maximize", "seconds": "minimize"}
+
+
+@pytest.fixture
+def several():
+    """Accuracy and seconds of each trial: two fronts, a failure, and twice the same."""
+    history = History()
+    events = [RunStarted("id", "digits", {}, {}, {}, 1), DriverTookOver("host", 1, 1.0, "boot")]
+    for number, (accuracy, seconds) in enumerate(
+        [(0.5, 1), (0.7, 2), (0.6, 5), (0.9, 6), (None, 0), (0.8, 3), (0.7, 2)]
+    ):
+        outcome = Succeeded({"accuracy": accuracy}, seconds) if accuracy else Failed("error", "x")
+        events += [Proposed(proposal(number)), AttemptStarted(number, 0), AttemptAnswered(number, 0, outcome)]
+        events += [TrialEnded(number, "completed" if accuracy else "failed", 0)]
+    for time, event in enumerate(events):
+        history.apply(event, float(time))
+    return history
+
+
+def test_several_objectives_rank_by_front_then_by_what_a_trial_alone_adds(several):
+    found = rows(several, RewardSettings(objectives=BOTH), "digits")
+    assert [(row.rank, row.front, row.trial) for row in found] == [
+        (1, 1, 5),  # (0.8 - 0.7) * (6 - 3); the others' neighbours or the worst of each leave less
+        (2, 1, 1),  # (0.7 - 0.5) * (3 - 2), twice
+        (2, 1, 6),
+        (4, 1, 0),  # the best and the worst of an objective add nothing beyond the worst of each
+        (5, 1, 3),
+        (6, 2, 2),
+        (None, None, 4),
+    ]
+    assert {row.reward for row in found} == {None}
+
+
+def test_the_fronts_hypervolume_is_from_the_worst_of_each_or_from_what_is_given(several):
+    settings = RewardSettings(objectives=BOTH)
+    reached = front(rows(several, settings, "digits"), settings)
+    assert reached.reference == {"accuracy": 0.5, "seconds": 6}
+    assert (reached.trials, reached.of, reached.given) == (4, 6, False)
+    assert reached.hypervolume == pytest.approx(0.2 * 4 + 0.1 * 3)
+    settings = RewardSettings(objectives=BOTH, reference={"accuracy": 0.0, "seconds": 10.0})
+    reached = front(rows(several, settings, "digits"), settings)
+    assert reached.given
+    assert reached.hypervolume == pytest.approx(0.5 * 9 + 0.2 * 8 + 0.1 * 7 + 0.1 * 4)
+    assert front(rows(several, RewardSettings(), "digits"), RewardSettings()) is None

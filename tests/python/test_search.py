@@ -53,6 +53,29 @@ def test_several_metrics_a_reward_and_failures(tmp_path: Path) -> None:
     assert {row.failure for row in failed} == {"invalid"}
 
 
+@pytest.mark.parametrize("controller", ["rl", "evolution", "optuna:tpe", "random"])
+def test_two_objectives_give_a_front(tmp_path: Path, controller: str) -> None:
+    def objective(candidate: nas.Candidate, context: nas.Context) -> dict[str, float]:
+        x = candidate.hyperparameters["x"]
+        if x < -0.8:
+            raise nas.InvalidCandidate("too far left")
+        return {"loss": (x - 0.5) ** 2, "size": abs(x)}
+
+    reward = {"objectives": {"loss": "minimize", "size": "minimize"}, "reference": {"loss": 2.0, "size": 1.0}}
+    run = nas.search(
+        SPACE, objective, trials=14, controller=controller, reward=reward,
+        cluster={"kind": "inline"}, run=tmp_path / "run",
+    )  # fmt: skip
+    front = sorted((row.metrics["size"], row.metrics["loss"]) for row in run.front)
+    assert front
+    assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
+    assert run.best in run.front
+    assert run.hypervolume is not None
+    assert 1.0 < run.hypervolume < 2.0
+    assert f"a front of {len(run.front)}" in repr(run)
+    assert {row.front for row in run.leaderboard if row.state == "failed"} <= {None}
+
+
 def test_constraints_are_kept_by_every_trial_and_costs_may_be_given(tmp_path: Path) -> None:
     space = {
         **SPACE,

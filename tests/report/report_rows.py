@@ -25,6 +25,7 @@ LARGE_LINE = (
 def row(trial: int, **changes: Any) -> dict[str, Any]:
     return {
         "rank": None,
+        "front": None,
         "run": "digits",
         "trial": trial,
         "state": "completed",

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from nas import config
 from nas.errors import InputError
+from nas.records import Reward
 from nas.reward import SMALLEST_RATIO, Limit, RewardSettings, compute
 
 
@@ -150,3 +151,50 @@ def test_wrong_settings_are_refused(settings):
 def test_settings_survive_the_journal():
     settings = RewardSettings(minimize="loss", limits={"flops": Limit(at_most=1e6, form="absolute")})
     assert RewardSettings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+BOTH = {"flops": "minimize", "accuracy": "maximize"}
+
+
+def test_several_objectives_make_a_vector_in_which_higher_is_better():
+    """In the order of their names: a config that lists them otherwise is the same search, and replays as it was."""
+    metrics = {"accuracy": 0.9, "flops": 2e6, "loss": 3.0}
+    for objectives in (BOTH, dict(reversed(BOTH.items()))):
+        reward = compute(RewardSettings(objectives=objectives), metrics)
+        assert reward.vector == (0.9, -2e6)
+        assert reward.metrics == metrics
+    with pytest.raises(ValueError):
+        _ = reward.value
+    assert compute(RewardSettings(objectives={"accuracy": "maximize", "seconds": "minimize"}), metrics, 7.0).vector == (
+        0.9,
+        -7.0,
+    )
+
+
+@pytest.mark.parametrize("metrics", [{"accuracy": 0.9}, {"accuracy": 0.9, "flops": float("nan")}])
+def test_a_missing_or_unsound_objective_is_named(metrics):
+    with pytest.raises(InputError, match=r"reward\.objectives: .*flops"):
+        compute(RewardSettings(objectives=BOTH), metrics)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objectives": {"accuracy": "maximize"}}, "one objective is written `maximize: accuracy`"),
+        ({"objectives": BOTH, "maximize": "accuracy"}, "give either objectives or one metric"),
+        ({"objectives": BOTH, "limits": {"loss": {"at_most": 1}}}, "beside several loss can be one: loss: minimize"),
+        ({"objectives": BOTH, "reference": {"accuracy": 0}}, "a number for each of the objectives.*: accuracy, flops"),
+        ({"reference": {"accuracy": 0}}, "there are none"),
+        ({"objectives": dict.fromkeys("abcdefg", "maximize")}, "at most 6"),
+        ({"maximize": "accuracy", "minimize": "loss"}, "both can be objectives: {accuracy: maximize, loss: minimize}"),
+    ],
+)
+def test_wishes_that_do_not_go_together_are_refused_with_what_to_write(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RewardSettings(**settings)
+
+
+@pytest.mark.parametrize("worth", [float("nan"), (0.5, float("inf")), ()])
+def test_a_reward_is_finite_in_every_objective(worth):
+    with pytest.raises(ValueError):
+        Reward(worth)

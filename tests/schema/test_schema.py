@@ -33,6 +33,9 @@ CONFIGS = {
     "short": "{space: x.yaml, task: {dataset: mnist}, controller: rl, train: {optimizer: lamb, deadline: 2 m}}",
     "words": "{space: x, task: {dataset: mnist}, controller: 'optuna:cmaes', cluster: {memory: 512M, gpus: [0, 1]}}",
     "settings": "{space: x, task: {dataset: mnist}, controller: {evolution: {population: 10}}}",
+    "objectives": """
+        {space: x, task: {dataset: mnist},
+        reward: {objectives: {accuracy: maximize, flops: minimize}, reference: {accuracy: 0.1, flops: 1_000}}}""",
     "empty": "{space: x, task: {dataset: mnist}, controller: {rl: }}",
 }
 WRONG_CONFIGS = {  # and where each is marked
@@ -42,6 +45,11 @@ WRONG_CONFIGS = {  # and where each is marked
     "{space: x, task: {dataset: mnist}, seed: -1}": ["seed"],
     "{space: x, task: {dataset: mnist}, controller: rll}": ["controller"],
     "{space: x, task: {dataset: mnist}, controller: {rl: {hiden: 3}}}": ["controller"],
+    "{space: x, task: {dataset: mnist}, reward: {objectives: {accuracy: up, flops: minimize}}}": [
+        "reward",
+        "objectives",
+        "accuracy",
+    ],
     "{space: x, task: {dataset: mnist}, budget: {time: soon}}": ["budget", "time"],
     "{space: x, task: {dataset: mnist}, budget: {trials: many}}": ["budget", "trials"],
     "{space: x, task: {dataset: mnist}, train: {optimizer: adam}}": ["train", "optimizer"],

@@ -265,8 +265,8 @@ def test_the_status_of_a_run_that_was_gone_on_with_is_that_of_its_journal(
     copy = shutil.copytree(run, memory_path / "copy")
     journal, search = claimed(plan, copy, [])
     journal.close()
-    assert search.best is not None
-    live = status_of(search.history, plan.config.reward, alive=True, best=search.best[1])
+    assert len(search.best) == 1
+    live = status_of(search.history, plan.config.reward, alive=True, best=search.best, worst=search.worst)
     assert live.failures
     assert live == status_of(store.history(copy), plan.config.reward, alive=True)
 
