@@ -77,6 +77,10 @@ def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
         seeds=_seeds(wishes),
         processes=wishes.processes or len(os.sched_getaffinity(0)),
     )
+    most = max(len(one.wish.wishes) for one in tournament.benchmarks)
+    for one in tournament.contenders if wishes.controllers is not None else ():
+        if not one.takes(most):  # what was named is played, or refused
+            raise InputError(f"--controllers: {one.name} knows one objective, and a protocol asked for has {most}")
     folder = wishes.run or Path("runs") / "bench" / said.name
     try:
         results = tournament.play(Ledger(folder), progress)

@@ -40,10 +40,15 @@ class Contender:
     def most_seeds(self) -> int | None:
         return FEW_SEEDS.get(self.name.partition("(")[0])
 
-    def make(self, space: Space, seed: int) -> Controller:
-        """Raises InputError where it can not search this space."""
+    def takes(self, objectives: int) -> bool:
+        """Whether it plays for so many; a baseline knows one. What else refuses says so itself (see controllers)."""
+        return objectives == 1 or not isinstance(self.settings, str)
+
+    def make(self, space: Space, seed: int, objectives: int = 1) -> Controller:
+        """Raises InputError where it can not search this space, or knows one objective only."""
         if not isinstance(self.settings, str):
-            return controllers.make(self.settings, space, seed)
+            return controllers.make(self.settings, space, seed, objectives)
+        assert self.takes(objectives)
         from nas.bench import baselines
 
         made: dict[str, Callable[[Space, int], Controller]] = {

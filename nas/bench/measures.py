@@ -4,6 +4,7 @@
     score@n       what the table says finally of the row with the best reward among the first n
     regret@n      the best row's quality minus that row's, on the benchmark's scale: 0 is best
     log_regret@n  log10 of the distance in the table's own unit, at least that of the second best row
+    hypervolume@n with several objectives: what the first n dominate, as a share of what the whole table does
 
 Searches that evaluated less than n are judged by what they had; ``end`` stands for all that a run evaluated.
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 from nas.bench.recorded import Recorded
 from nas.bench.trace import Trace
+from nas.pareto import hypervolume
 
 EXACT = 25  # pairs, up to which the test's distribution is counted out
 
@@ -51,9 +53,12 @@ def measures(recorded: Recorded, traces: Sequence[Trace]) -> list[Measure]:
             found.append(Measure("reached", tuple(reached(recorded, trace) for trace in traces), False))
             continue
         for end in ends:
-            values = tuple(_judged(recorded, incumbent(trace, end), report) for trace in traces)
+            if report == "hypervolume":
+                values = tuple(share(recorded, trace, end) for trace in traces)
+            else:
+                values = tuple(_judged(recorded, incumbent(trace, end), report) for trace in traces)
             name = f"{report}@{'end' if end is None else end}"
-            found.append(Measure(name, values, recorded.higher if report == "score" else False))
+            found.append(Measure(name, values, recorded.higher if report == "score" else report == "hypervolume"))
     return found
 
 
@@ -75,6 +80,7 @@ def _judged(recorded: Recorded, row: int | None, report: str) -> float:
     higher = recorded.higher and report == "score"
     if row is None:
         return -math.inf if higher else math.inf
+    assert recorded.final is not None
     if report == "score":
         return float(recorded.final[row])
     if report == "regret":
@@ -83,8 +89,18 @@ def _judged(recorded: Recorded, row: int | None, report: str) -> float:
     return math.log10(max(distances[row], distances[distances > 0].min()))
 
 
+def share(recorded: Recorded, trace: Trace, end: int | None) -> float:
+    """Of the table's hypervolume, after so many evaluations; 1 is all of it."""
+    found = {recorded.vectors[row] for row in trace.rows[:end] if row >= 0}
+    return hypervolume(list(found), recorded.reference) / recorded.volume
+
+
 def curve(recorded: Recorded, trace: Trace, points: Sequence[int]) -> list[float]:
-    """Regret after each of these numbers of evaluations; infinite where there was nothing yet."""
+    """Regret after each of these numbers of evaluations; infinite where there was nothing yet. With several objectives
+    it is the share of the table's hypervolume that is missing.
+    """
+    if recorded.wish.objectives:
+        return [1.0 - share(recorded, trace, point) for point in points]
     return [_judged(recorded, incumbent(trace, point), "regret") for point in points]
 
 

@@ -22,6 +22,7 @@ from nas.bench.spec import (
     Constant,
     LogNormal,
     MeanOf,
+    Objectives,
     OfColumn,
     OneOf,
     Protocol,
@@ -33,11 +34,13 @@ from nas.bench.table import Numbers, Table
 from nas.controllers.proposals import is_settled
 from nas.documents import Document, KeyPath, hint
 from nas.errors import InputError, Problem
+from nas.pareto import Vector, hypervolume, worst
 from nas.records import Failed, Outcome, Succeeded
+from nas.reward import RewardSettings, oriented
 from nas.seeds import derive
 from nas.space import Decision, Index, Integer, Space
 
-QUALITY = "quality"  # the one metric of an evaluation, higher is better
+QUALITY = "quality"  # the metric of an evaluation that has one reward, higher is better
 
 Decisions = Mapping[str, int | float]
 Place = tuple[
@@ -76,8 +79,10 @@ class Recorded:
     protocol: Protocol
     space: Space
     rows: Rows
+    wish: RewardSettings  # over the metrics that an evaluation tells
     rewards: Numbers  # (rows, trainings): what one evaluation may tell; NaN where a training was not done
-    final: Numbers  # what a pick is judged by, as the table has it
+    # ... or (rows, objectives), in the order of ``wish``, of which it tells all
+    final: Numbers | None  # what a pick is judged by, as the table has it; None: with several objectives there is none
     goal: NDArray[np.bool_] | None  # the rows that are the goal
     higher: bool
     log: bool
@@ -89,6 +94,10 @@ class Recorded:
         """What the search is told of the ``visit``-th evaluation of a row."""
         if row is None:
             return Failed("invalid", "the table has no such candidate")
+        if self.wish.objectives:
+            metrics = dict(zip(self.wish.objectives, self.rewards[row].tolist(), strict=True))
+            sound = all(map(math.isfinite, metrics.values()))
+            return Succeeded(metrics) if sound else Failed("diverged", f"recorded: {metrics}")
         told = self._one(seed, row, visit)
         quality = self.quality(told)
         return Succeeded({QUALITY: quality}) if math.isfinite(quality) else Failed("diverged", f"recorded: {told}")
@@ -110,6 +119,7 @@ class Recorded:
     @cached_property
     def qualities(self) -> Numbers:
         """(rows,): of what picks are judged by."""
+        assert self.final is not None
         with np.errstate(divide="ignore", invalid="ignore"):
             told = np.log(self.final) if self.log else self.final
         return told if self.higher else -told
@@ -126,6 +136,28 @@ class Recorded:
             return math.inf
         told = self.rewards[:, 0]
         return self.quality(float(np.nanmax(told) if self.higher else np.nanmin(told)))
+
+    @cached_property
+    def vectors(self) -> list[Vector]:
+        """Of each row, with several objectives: higher is better; NaN where the table has none."""
+        ways = [-1.0 if way == "minimize" else 1.0 for way in self.wish.objectives.values()]
+        return [tuple(row) for row in (self.rewards * ways).tolist()]
+
+    @cached_property
+    def reference(self) -> Vector:
+        """Where hypervolumes are measured from: as the protocol says, else the worst of each objective."""
+        if self.wish.reference:
+            return oriented(self.wish, self.wish.reference)
+        return worst(self._recorded)
+
+    @cached_property
+    def volume(self) -> float:
+        """Of the whole table."""
+        return hypervolume(self._recorded, self.reference)
+
+    @property
+    def _recorded(self) -> list[Vector]:
+        return [vector for vector in self.vectors if all(map(math.isfinite, vector))]
 
     def duration(self, seed: int, row: int | None, trial: int, attempt: int) -> float:
         """Virtual seconds of one attempt."""
@@ -155,8 +187,13 @@ def join(
     """
     columns = _Columns(document, table, spec.datasets[dataset])
     at: KeyPath = ("protocols", protocol_name)
-    reward = columns.numbers(protocol.reward, (*at, "reward"))
-    final = columns.one(protocol.final, (*at, "final"))
+    wish = RewardSettings(maximize=QUALITY)
+    if isinstance(protocol.reward, Objectives):
+        wish = RewardSettings(objectives=protocol.reward.objectives, reference=protocol.reward.reference)
+        reward = columns.numbers(list(wish.objectives), (*at, "reward", "objectives"))
+    else:
+        reward = columns.numbers(protocol.reward, (*at, "reward"))
+    final = None if protocol.final is None else columns.one(protocol.final, (*at, "final"))
     higher = spec.better == "higher"
     goal = None
     if protocol.goal is not None:
@@ -187,6 +224,7 @@ def join(
         protocol=protocol,
         space=space,
         rows=rows,
+        wish=wish,
         rewards=reward,
         final=final,
         goal=goal,
@@ -228,8 +266,8 @@ class _Columns:
             raise InputError(self.document.problem(at, wrong))
         return found[:, 0]
 
-    def numbers(self, named: OneOf | MeanOf | str, at: KeyPath) -> Numbers:
-        """(rows, trainings)"""
+    def numbers(self, named: OneOf | MeanOf | str | list[str], at: KeyPath) -> Numbers:
+        """(rows, trainings), or (rows, columns named)"""
         match named:
             case OneOf(one_of=names):
                 return self._stacked(names, (*at, "one_of"))

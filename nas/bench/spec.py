@@ -4,7 +4,8 @@ In names of columns and of the table ``<dataset>`` stands for what ``datasets`` 
 it, ``ops[2]``, is one character of a text, or one column of a matrix in an NPZ file.
 
 Every column of a benchmark is better the same way (``better``), and read on the same ``scale``: with ``log`` a reward
-is plus or minus the natural logarithm of what the table has, and a regret a difference of logarithms.
+is plus or minus the natural logarithm of what the table has, and a regret a difference of logarithms. Only objectives
+say themselves which way they are better, and are read as they are.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nas import documents, shipped
 from nas.documents import Document, Seconds
 from nas.errors import InputError
+from nas.reward import MOST_OBJECTIVES, Direction
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Column = Annotated[str, Field(min_length=1)]
-Report = Literal["reached", "score", "regret", "log_regret"]
+Report = Literal["reached", "score", "regret", "log_regret", "hypervolume"]
 Values = Literal["label", "index"] | dict[str, str | int | float]
 
 DATASET = "<dataset>"
@@ -42,6 +44,19 @@ class MeanOf(Part):
     """The mean over trainings."""
 
     mean_of: Column | Annotated[list[Column], Field(min_length=1)]
+
+
+class Objectives(Part):
+    """Several columns, each an objective; see nas.reward."""
+
+    objectives: Annotated[dict[Column, Direction], Field(min_length=2, max_length=MOST_OBJECTIVES)]
+    reference: dict[Column, float] = {}  # where hypervolumes are measured from; none: from the worst of each column
+
+    @model_validator(mode="after")
+    def _whole(self) -> Objectives:
+        if self.reference and self.reference.keys() != self.objectives.keys():
+            raise ValueError(f"reference needs a number for each of the objectives, {', '.join(self.objectives)}")
+        return self
 
 
 class Cell(Part):
@@ -85,8 +100,8 @@ class Deaths(Part):
 class Protocol(Part):
     """How searches are run and what is told of them."""
 
-    reward: OneOf | MeanOf | Column  # what the controller is told of
-    final: OneOf | MeanOf | Column  # what its pick, the row with the best reward so far, is judged by
+    reward: OneOf | MeanOf | Objectives | Column  # what the controller is told of
+    final: OneOf | MeanOf | Column | None = None  # what its pick, the row with the best reward so far, is judged by
     goal: MeanOf | Column | None = None  # `reached` counts evaluations up to a best row of it, or an equal
     evaluations: Annotated[int, Field(ge=1)] | None = None
     seconds: Seconds | dict[str, Seconds] | None = None  # of virtual time; by data set where they differ
@@ -103,6 +118,11 @@ class Protocol(Part):
             raise ValueError("give evaluations or seconds: else a search never ends")
         if "reached" in self.report and self.goal is None:
             raise ValueError("report says reached; give the column whose best row is the goal")
+        several = isinstance(self.reward, Objectives)
+        if any((report == "hypervolume") != several for report in self.report):
+            raise ValueError("hypervolume is what is reported of several objectives, and of no others")
+        if (self.final is None) != several:
+            raise ValueError("final is what picks are judged by: one reward needs it, several objectives have no pick")
         if isinstance(self.final, OneOf):
             raise ValueError("final says one_of; what a pick is judged by can not be drawn at random: mean_of")
         return self

@@ -19,6 +19,7 @@ from nas.bench.contenders import Contender
 from nas.bench.ledger import Ledger
 from nas.bench.recorded import Recorded
 from nas.bench.trace import Trace, play
+from nas.controllers import Controller
 
 Results = Mapping[str, Mapping[int, Trace]]  # contender -> seed -> its run
 Progress = Callable[[int, int], None]  # runs done, of how many
@@ -43,8 +44,10 @@ class Tournament:
     def matches(self) -> Iterator[Match]:
         """Seed by seed, so that what is there when somebody stops it can be compared."""
         for place, seed in enumerate(self.seeds):
-            for benchmark in range(len(self.benchmarks)):
+            for benchmark, recorded in enumerate(self.benchmarks):
                 for number, contender in enumerate(self.contenders):
+                    if not contender.takes(len(recorded.wish.wishes)):
+                        continue
                     if contender.most_seeds is None or place < contender.most_seeds:
                         yield Match(benchmark, number, seed)
 
@@ -60,7 +63,7 @@ class Tournament:
         open_ = [match for match in keys if keys[match] not in known]
         progress(len(keys) - len(open_), len(keys))
         for match in {(m.benchmark, m.contender): m for m in reversed(open_)}.values():
-            self.contenders[match.contender].make(self.benchmarks[match.benchmark].space, match.seed)  # may refuse
+            self._make(match)  # may refuse
         for done, (match, trace) in enumerate(self._played(open_), start=len(keys) - len(open_) + 1):
             known[keys[match]] = trace
             book.add(keys[match], trace, self._named(match))
@@ -83,8 +86,11 @@ class Tournament:
                 yield futures[future], future.result()
 
     def _one(self, match: Match) -> Trace:
+        return play(self.benchmarks[match.benchmark], self._make(match), match.seed)
+
+    def _make(self, match: Match) -> Controller:
         recorded = self.benchmarks[match.benchmark]
-        return play(recorded, self.contenders[match.contender].make(recorded.space, match.seed), match.seed)
+        return self.contenders[match.contender].make(recorded.space, match.seed, len(recorded.wish.wishes))
 
     def _key(self, match: Match) -> str:
         recorded, contender = self.benchmarks[match.benchmark], self.contenders[match.contender]

@@ -14,7 +14,7 @@ from nas.controllers import Controller
 from nas.errors import InputError
 from nas.machine import Budget, Instruction, Record, Search
 from nas.records import Outcome, Succeeded, TrialEnded
-from nas.reward import RewardSettings, compute
+from nas.reward import compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,10 @@ class Trace:
     """What is kept of a run: every measure is computed from it and the table."""
 
     rows: Sequence[int]  # of every evaluation, as it completed; -1: it failed
-    incumbents: Sequence[tuple[int, int]]  # (evaluations completed, row): each time that the best reward so far changed
+    incumbents: Sequence[
+        tuple[int, int]
+    ]  # (evaluations completed, row): each time that the best reward so far changed;
+    # with several objectives there is no best, and none is noted
     virtual_seconds: float
     wall_seconds: float
     reason: str  # why it ended, as the machine says, or "goal"
@@ -66,7 +69,7 @@ class _Played:
             self.rows.append(-1)
             return
         self.rows.append(row)
-        if outcome.metrics[QUALITY] > self.best:
+        if not self.recorded.wish.objectives and outcome.metrics[QUALITY] > self.best:
             self.best = outcome.metrics[QUALITY]
             self.incumbents.append((len(self.rows), row))
         self.reached = self.reached or (self.recorded.goal is not None and bool(self.recorded.goal[row]))
@@ -81,7 +84,7 @@ def play(recorded: Recorded, controller: Controller, seed: int) -> Trace:
     began = time.perf_counter()
     search = Search(
         controller=controller,
-        reward=partial(compute, RewardSettings(maximize=QUALITY)),
+        reward=partial(compute, recorded.wish),
         budget=Budget(protocol.evaluations, recorded.budget_seconds),
         assignments=_assignments(recorded),
     )
