@@ -69,3 +69,18 @@ def test_it_beats_random_search() -> None:
         for seed in range(10)
     )
     assert wins >= 8
+
+
+def test_with_several_objectives_the_front_wins_and_what_is_alone_on_it() -> None:
+    """By value alone the tournament would prefer one end of the front, and lose the other."""
+    controller = EvolutionController(EvolutionSettings(population=6, sample=6), read(FLAT), 1)
+    rewards = [(0.0, 4.0), (1.0, 3.0), (1.1, 2.9), (4.0, 0.0), (0.5, 0.5), None]
+    proposals = [
+        dict(tell(controller, number, Reward(one) if one else CandidateFailure("diverged")).decisions)
+        for number, one in enumerate(rewards)
+    ]
+    winners = [dict(controller._tournament(Random(seed))) for seed in range(200)]
+    won = [winners.count(decisions) for decisions in proposals]
+    assert won[0] + won[3] > 150  # the ends: infinitely far from a neighbour
+    assert won[1] + won[2] > 0
+    assert won[4] + won[5] < 10
