@@ -10,6 +10,9 @@ import shutil
 import pytest
 from test_cli import CONFIG, SPACE, nas, write_run
 
+from nas import cli
+from nas.errors import InputError
+
 REWARD = "reward: {objectives: {accuracy: maximize, parameters: minimize}}\n"
 
 
@@ -33,6 +36,11 @@ def board(project, *words):
     return json.loads(done.stdout)
 
 
+@pytest.fixture(scope="module")
+def told(project):
+    return board(project)
+
+
 def dominated(row, rows):
     def ahead(other):
         more, less = row["metrics"]["accuracy"], row["parameters"]
@@ -42,8 +50,7 @@ def dominated(row, rows):
     return any(map(ahead, rows))
 
 
-def test_the_first_front_is_what_no_trial_dominates(project):
-    told = board(project)
+def test_the_first_front_is_what_no_trial_dominates(project, told):
     ranked = [row for row in told["rows"] if row["rank"]]
     assert len(ranked) == 10
     for row in ranked:
@@ -63,8 +70,8 @@ def test_the_first_front_is_what_no_trial_dominates(project):
     assert best == [row for row in ranked if row["rank"] <= 2]
 
 
-def test_every_format_and_the_end_of_a_search_tell_the_same(project):
-    rows, front = board(project)["rows"], board(project)["front"]
+def test_every_format_and_the_end_of_a_search_tell_the_same(project, told):
+    rows, front = told["rows"], told["front"]
     table = nas("leaderboard", "runs/tiny", cwd=project).stdout
     assert table.splitlines()[0].split()[:4] == ["rank", "front", "trial", "accuracy"]
     said = f"Front 1: {front['trials']} of 10 trials; hypervolume "
@@ -76,12 +83,12 @@ def test_every_format_and_the_end_of_a_search_tell_the_same(project):
     assert [(line["rank"], line["front"]) for line in lines] == [(str(row["rank"]), str(row["front"])) for row in rows]
 
 
-def test_the_status_tells_the_front_and_who_is_best_by_each(project):
-    told = json.loads(nas("status", "runs/tiny", "--json", cwd=project).stdout)
-    assert told["front"] == board(project)["front"]
-    assert told["best"] is None
-    rows = board(project)["rows"]
-    assert told["best_by"]["parameters"]["metrics"]["parameters"] == min(row["parameters"] for row in rows)
+def test_the_status_tells_the_front_and_who_is_best_by_each(project, told):
+    status = json.loads(nas("status", "runs/tiny", "--json", cwd=project).stdout)
+    assert status["front"] == told["front"]
+    assert status["best"] is None
+    least = min(row["parameters"] for row in told["rows"])
+    assert status["best_by"]["parameters"]["metrics"]["parameters"] == least
     screen = nas("status", "runs/tiny", cwd=project).stdout
     assert "best accuracy: trial" in screen
     assert f"{told['front']['trials']} of 10 trials; hypervolume" in screen
@@ -90,18 +97,17 @@ def test_the_status_tells_the_front_and_who_is_best_by_each(project):
     assert "reward" not in page.stdout.partition("candidate")[0]
 
 
-def test_a_resume_comes_to_the_same_and_goes_on(project, tmp_path):
+def test_a_resume_comes_to_the_same_and_goes_on(project, told, tmp_path):
     """The run's digest is compared with that of its replay; preferences are drawn again from counts alone."""
     shutil.copytree(project, tmp_path / "copy")
     (segment,) = (tmp_path / "copy/runs/tiny/journal").glob("*.jsonl")
     lines = segment.read_bytes().splitlines(keepends=True)
-    whole = board(project)["rows"]
     segment.write_bytes(b"".join(lines[: len(lines) * 2 // 3]))
     done = nas("resume", "runs/tiny", cwd=tmp_path / "copy")
     assert done.returncode == 0, done.stderr
     again = board(tmp_path / "copy")["rows"]
     assert [(row["trial"], row["hash"], row["front"]) for row in again] == [
-        (row["trial"], row["hash"], row["front"]) for row in whole
+        (row["trial"], row["hash"], row["front"]) for row in told["rows"]
     ]
 
 
@@ -134,12 +140,18 @@ def test_the_front_of_a_run_with_one_objective_is_had_by_naming_metrics(project,
         ("accuracy", "two objectives or more"),
         ("accuracy,mine", "which way is better? mine:maximize or mine:minimize"),
         ("accuracy,mine:up", "'up'"),
-        ("accuracy,mine:maximize", "no metric is called 'mine'"),
     ],
 )
-def test_wrong_objectives_are_one_message(tmp_path, words, message):
+def test_wrong_objectives_are_refused_with_what_to_write(words, message):
+    with pytest.raises(InputError) as caught:
+        cli._objectives(words)
+    assert message in str(caught.value)
+    assert "--objectives" in str(caught.value)
+
+
+def test_an_objective_that_no_trial_has_is_one_message(tmp_path):
     run = write_run(tmp_path / "run", "run", [0.5])
-    done = nas("leaderboard", run, "--objectives", words, cwd=tmp_path)
+    done = nas("leaderboard", run, "--objectives", "accuracy,mine:maximize", cwd=tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert "no metric is called 'mine'" in done.stderr
     assert "Traceback" not in done.stderr
