@@ -97,6 +97,10 @@ def search(
         int | None, typer.Option(metavar="N", help="Seed of the search, the split and every training.")
     ] = None,
     data: DataOption = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--warm-start", metavar="RUN", help="Learn from an earlier run, on this space or one like it."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any config value, e.g. train.epochs=3; may be repeated."),
@@ -121,6 +125,7 @@ def search(
 
     flags = {
         "data": _data(data),
+        "warm_start": None if warm_start is None else str(warm_start),
         "budget.trials": trials,
         "budget.time": time,
         "controller": controller,
@@ -529,7 +534,7 @@ def _root(
 def _override(key: str, value: Any) -> Override:
     from nas.config import Override
 
-    return Override(key, value, f"--{key.rpartition('.')[2]} {value}")
+    return Override(key, value, f"--{key.rpartition('.')[2].replace('_', '-')} {value}")
 
 
 def _recorded(folder: Path) -> History | None:
@@ -545,12 +550,14 @@ def _recorded(folder: Path) -> History | None:
 
 
 def _drive(plan: Plan, folder: Path, json: bool, *, going_on: History | None, salvage: bool = False) -> NoReturn:
-    from nas import controllers, driver, store
+    from nas import controllers, driver, store, warm_start
 
     def opened(history: History) -> None:
         """Said when the run is ours, not when it is only wished for."""
-        for remark in controllers.remarks(plan.config.controller, plan.space):
+        for remark in controllers.remarks(plan.config.controller, plan.space, taught=history.taught is not None):
             _note(remark)
+        if history.taught and going_on is None:
+            _note(warm_start.in_words(history.taught))
         left = len(history.open)
         counts = f"{len(history.trials) - left} finished, {left} to be run again"
         _note(f"a new run in {folder}" if going_on is None else f"going on with {folder}: {counts}")

@@ -98,6 +98,7 @@ class RunConfig(BaseModel):
     reward: RewardSettings = Field(default_factory=RewardSettings)
     budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings(trials=DEFAULT_TRIALS))
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    warm_start: Located | None = None  # an earlier run's folder, from which the controller learns; see warm_start.py
 
     _document: Document | None = PrivateAttr(default=None)  # what it was read from, with the places of its values
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nas import controllers, provenance, reward, seeds, snapshots, store
+from nas import controllers, provenance, reward, seeds, snapshots, store, warm_start
 from nas.cluster import Executor
 from nas.cluster.connect import visible_gpus
 from nas.errors import InputError, Interrupted
@@ -39,6 +39,7 @@ from nas.records import (
     Outcome,
     RunStarted,
     StopRequested,
+    Taught,
     Tick,
 )
 from nas.results import read_results
@@ -89,13 +90,14 @@ def run(
         DiskFailed: the journal could not be written.
         Interrupted: asked to stop a second time, or told to go at once.
     """
+    taught = None if store.exists(folder / "journal") else lessons(plan)  # refused before there is a folder
     journal, search = snapshots.claim(
         folder, partial(machine, plan), lambda history: going_on(plan, history, folder), note, salvage=salvage
     )
     keeper = snapshots.Keeper(journal, search, note)
     try:
         drive = _Drive(plan, folder, journal, search, keeper)
-        drive.open()
+        drive.open(taught)
         opened(search.history)
         with _stop_signals() as asked_to_stop:
             drive.loop(asked_to_stop, observe)
@@ -136,6 +138,15 @@ def machine(plan: Plan) -> Search:
     return Search(controller, partial(reward.compute, config.reward), budget, assignments)
 
 
+def lessons(plan: Plan) -> Taught | None:
+    """What the earlier run teaches that the config names, if it names one. Raises InputError."""
+    config = plan.config
+    if config.warm_start is None:
+        return None
+    with config.blaming("warm_start"):
+        return warm_start.read(Path(config.warm_start), plan.space, config.reward)
+
+
 @dataclass(slots=True)
 class _Drive:
     plan: Plan
@@ -145,7 +156,7 @@ class _Drive:
     keeper: snapshots.Keeper
     executor: Executor | None = None
 
-    def open(self) -> None:
+    def open(self, taught: Taught | None) -> None:
         """Record the run's first event or what changed since, and adopt the results that attempts left behind.
 
         What the journal has is settled first: adopted results come after it, as they would have without the kill.
@@ -155,6 +166,8 @@ class _Drive:
         if history.started is None:
             store.write_texts(self.folder, self.plan.config.plain(), self.plan.space.source)
             self._record(self._run_started())
+        if history.taught is None and not history.trials and (taught := taught or lessons(self.plan)):
+            self._record(taught)
         if changes:
             self._record(BudgetChanged(changes))
         self._act([Tick()])

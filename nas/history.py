@@ -27,6 +27,7 @@ from nas.records import (
     Proposed,
     RunEnded,
     RunStarted,
+    Taught,
     TrialEnded,
     TrialReported,
     WorkersChanged,
@@ -94,6 +95,7 @@ class History:
     """Applied events, in order. Every field is a function of them alone."""
 
     started: RunStarted | None = None
+    taught: Taught | None = None
     config: dict[str, Any] = field(default_factory=dict)  # as recorded, with later changes of budget and cluster
     trials: MutableMapping[int, Trial] = field(default_factory=dict)  # by number, from 0 without a gap
     open: dict[int, Trial] = field(default_factory=dict)  # those that have not ended: what is walked through in a turn
@@ -117,6 +119,8 @@ class History:
             case RunStarted():
                 self.started = event
                 self.config = dict(event.config)
+            case Taught():
+                self.taught = event
             case DriverTookOver():
                 self._take_over(event, time)
             case BudgetChanged():
@@ -215,7 +219,7 @@ class History:
         state = orjson.loads(saved)
         for name in _PLAIN:
             value = state[name]
-            event = name in ("started", "driver", "ended") and value is not None
+            event = name in ("started", "taught", "driver", "ended") and value is not None
             setattr(self, name, event_from_json(value) if event else value)
         self.tally = Counter(state["tally"])
         self.trials = Recorded(state["trials"], events)
@@ -223,7 +227,19 @@ class History:
 
 
 _PLAIN = (
-    *("started", "config", "driver", "ended", "epochs", "workers", "last_event", "tally", "failed", "rejected"),
+    *(
+        "started",
+        "taught",
+        "config",
+        "driver",
+        "ended",
+        "epochs",
+        "workers",
+        "last_event",
+        "tally",
+        "failed",
+        "rejected",
+    ),
     *("_active", "_driver_since", "_available", "_available_since", "_busy"),
 )
 

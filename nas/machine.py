@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import orjson
 
-from nas.controllers import Controller
+from nas.controllers import Controller, Teachable
 from nas.errors import InputError
 from nas.history import History, Trial
 from nas.pareto import Vector, dominates, worst
@@ -41,6 +41,7 @@ from nas.records import (
     Failed,
     Happening,
     LateResult,
+    Lesson,
     Outcome,
     Proposed,
     Reported,
@@ -49,6 +50,7 @@ from nas.records import (
     SlotsChanged,
     StopRequested,
     Succeeded,
+    Taught,
     Tick,
     TrialEnded,
     TrialReported,
@@ -296,6 +298,8 @@ class Search:
             self._diagnosis = ""  # going on after a diagnosis means that its cause was seen to
         self.history.apply(event, time)
         match event:
+            case Taught(lessons=lessons) if isinstance(self.controller, Teachable):
+                self.controller.teach([(lesson, self._result(lesson)) for lesson in lessons])
             case DriverTookOver():
                 self._running.clear()
                 self._waiting = {n for n, t in self.history.open.items() if self._wants_attempt(t)}
@@ -316,6 +320,9 @@ class Search:
                     self._close(event)
             case TrialEnded():
                 self._trial_ended(event)
+
+    def _result(self, lesson: Lesson) -> Reward | CandidateFailure:
+        return CandidateFailure(lesson.failure) if lesson.failure else self.reward(lesson.metrics, lesson.seconds)
 
     def _proposed(self, event: Proposed) -> None:
         proposal = event.proposal

@@ -72,6 +72,13 @@ def crowded(vectors: Sequence[Vector]) -> list[tuple[int, float]]:
     return [(-number, apart[number][vector]) for vector, number in zip(vectors, numbers, strict=True)]
 
 
+def best_first(vectors: Sequence[Vector]) -> list[int]:
+    """Their places in the list: by the only objective, or by front and then crowding; equals as they stand."""
+    several = bool(vectors) and len(vectors[0]) > 1
+    keys: Sequence[tuple[float, ...]] = crowded(vectors) if several else vectors
+    return sorted(range(len(vectors)), key=lambda at: keys[at], reverse=True)
+
+
 def worst(vectors: Sequence[Vector]) -> Vector:
     """The worst of each objective, as one vector."""
     return tuple(min(column) for column in zip(*vectors, strict=True))

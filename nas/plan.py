@@ -141,6 +141,8 @@ def going_on(plan: Plan, history: History, folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the plan is another search than the recorded one; every difference is named.
     """
+    if plan.config.warm_start is not None and Path(plan.config.warm_start).resolve() == folder.resolve():
+        raise InputError(f"--warm-start {folder} is this run itself; --fresh starts a new one that learns from it")
     if history.started is None:
         return {}
     recorded = from_plain(history.config)

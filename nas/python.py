@@ -82,6 +82,7 @@ def search(
     deadline: float | None = None,
     costs: Callable[[Candidate], Mapping[str, float]] | None = None,
     run: str | Path | None = None,
+    warm_start: str | Path | None = None,
     name: str | None = None,
     observe: driver.Observer | None = None,
 ) -> Run:
@@ -99,6 +100,7 @@ def search(
         costs: what a candidate costs, where the space has constraints over ``parameters``, ``flops`` and the like; it
             is asked before anything is trained, and raises nas.InvalidCandidate of what can not be.
         run: the run's folder; one that is unfinished is gone on with. The default is a new folder runs/<name>.
+        warm_start: an earlier run's folder, from which the controller learns before it begins.
         observe: called about twice a second with the search and the time.
 
     Raises:
@@ -126,6 +128,7 @@ def search(
             "reward": reward or {"maximize": VALUE},
             "budget": {"trials": trials, "time": time},
             "cluster": cluster or {},
+            "warm_start": None if warm_start is None else str(warm_start),
         },
     )
     plan = Plan(

@@ -38,6 +38,18 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Lesson:
+    """An ended trial of an earlier run, as this run's space has it. What it is worth is computed, as of any trial."""
+
+    trial: int  # its number there
+    decisions: Mapping[str, int | float]  # as a proposal's: of this space, active ones only
+    hash: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    failure: FailureKind | None = None  # instead of metrics; a candidate's, never a machine's
+
+
+@dataclass(frozen=True, slots=True)
 class Exhausted:
     """A controller's answer when there is nothing left to propose."""
 
@@ -196,6 +208,18 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Taught:
+    """What the controller was taught of an earlier run before its first proposal; that run is not needed again."""
+
+    source: str  # the earlier run's folder, as it was given
+    run: str  # and its id
+    lessons: Sequence[Lesson]
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why -> how many trials
+    settled: int = 0  # lessons with decisions that the earlier run did not have
+    event: str = field(default="taught", init=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DriverTookOver:
     """The first line of every segment: who writes it, and how much of the earlier segments it builds on."""
 
@@ -289,6 +313,7 @@ class RunEnded:
 
 Event = (
     RunStarted
+    | Taught
     | DriverTookOver
     | BudgetChanged
     | WorkersChanged
@@ -316,6 +341,8 @@ def event_from_json(data: Mapping[str, Any]) -> Event:
     values = _known_fields(kind, data)
     if "proposal" in values:
         values["proposal"] = Proposal(**_known_fields(Proposal, values["proposal"]))
+    if "lessons" in values:
+        values["lessons"] = [Lesson(**_known_fields(Lesson, lesson)) for lesson in values["lessons"]]
     if "outcome" in values:
         values["outcome"] = outcome_from_json(values["outcome"])
     try:

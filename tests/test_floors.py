@@ -39,6 +39,7 @@ FLOORS = {
         "snapshots",
         "shipped",
         "driver",
+        "warm_start",
         "smoke",
         "inspect",
         "schema",

@@ -8,10 +8,24 @@
 A controller's state is a function of the sequence of ``began`` and ``tell`` alone. That is what makes resume a replay:
 a restarted run feeds the recorded proposals and results through ``began`` and ``tell`` and never asks again.
 
-A candidate's failure counts as the worst reward told so far (before any reward was told, as worse than whatever comes
-first), in each objective where there are several. Failures of machines are never told.
+The one rule for failures: what the candidate did (invalid, out_of_memory, diverged, error, crashed, timeout) is told,
+and counts as the worst reward told so far (before any reward was told, as worse than whatever comes first), in each
+objective where there are several. What the machines did (lost, preempted) is told to nobody: the trial is repeated, and
+says nothing where it is given up.
 
 Every controller takes rewards of several objectives, or `make` refuses.
+
+A controller may be ``Teachable``: before its first proposal it is handed what an earlier run found out, on the same
+space or one like it. Rewards of two runs are of two scales (other data, other epochs), so nobody compares them as
+numbers who can help it; and what this run finds out wins over what it was taught. What was taught does not count as
+proposed: the same candidate may be tried here, because what it is worth here is what the earlier run can not say.
+
+    rl          its reward model knows them by their ranks among themselves, each until a trial of this run takes its
+                place; until the warm-up is over the best of them are edited, and proposed again
+    evolution   the best of them are the first population, and are tried again
+    optuna      tpe and gp: trials of the study, whose rewards must be of this run's scale; other samplers learn only
+                from what they proposed themselves
+    random      learns nothing from anything
 
 >>> settings = parse("optuna:tpe")                  # or "rl", {"optuna": {"sampler": "tpe", "n_startup_trials": 5}}
 >>> controller = make(settings, space, seed=1)
@@ -20,10 +34,10 @@ Every controller takes rewards of several objectives, or `make` refuses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from nas.records import CandidateFailure, Exhausted, Proposal, Reward
+from nas.records import CandidateFailure, Exhausted, Lesson, Proposal, Reward
 
 if TYPE_CHECKING:
     from nas.controllers.settings import Settings
@@ -45,6 +59,16 @@ class Controller(Protocol):
         ...
 
     def load(self, state: bytes) -> None: ...
+
+
+Lessons = Sequence[tuple[Lesson, Reward | CandidateFailure]]
+
+
+@runtime_checkable
+class Teachable(Protocol):
+    def teach(self, lessons: Lessons) -> None:
+        """Once, before the first ``ask``: trials of an earlier run. Part of the state, as what is told."""
+        ...
 
 
 def parse(value: Any, document: Document | None = None, at: tuple[str | int, ...] = ()) -> Settings:
@@ -125,12 +149,18 @@ def _made(settings: Settings, space: Space, seed: int, objectives: int) -> Contr
     return RLController(settings, space, seed)
 
 
-def remarks(settings: Settings, space: Space) -> list[str]:
-    """What a person should be told about this controller on this space before the run; mostly nothing."""
-    from nas.controllers.settings import OptunaSettings
+def remarks(settings: Settings, space: Space, *, taught: bool = False) -> list[str]:
+    """What a person should be told about this controller on this space before the run; mostly nothing.
 
-    if not isinstance(settings, OptunaSettings):
-        return []
-    from nas.controllers.optuna import remarks as of_optuna
+    ``taught``: it is to learn from an earlier run.
+    """
+    from nas.controllers import settings as s
 
-    return of_optuna(settings, space)
+    match settings:
+        case s.OptunaSettings():
+            from nas.controllers import optuna
+
+            return [*optuna.remarks(settings, space), *(optuna.remarks_when_taught(settings) if taught else ())]
+        case s.RandomSettings() if taught:
+            return ["random search learns nothing, from an earlier run neither"]
+    return []

@@ -5,6 +5,7 @@ alive, drawn with replacement; its child has one active decision redrawn, keeps 
 draws from the prior what has become active. The first P proposals are drawn from the prior. A failure has the worst
 fitness. The paper does not say what to do about repeats: here a child known already is mutated further. A space's
 starts count among the first P, and join the population when that is complete: as its oldest they would die childless.
+So do the best candidates of an earlier run, where there is one to learn from.
 
 With several objectives the tournament goes by front among the alive, then by crowding (NSGA-II: Deb et al. 2002).
 """
@@ -17,10 +18,12 @@ from random import Random
 
 import orjson
 
+from nas.controllers import Lessons
 from nas.controllers.proposals import (
     FROM_PRIOR,
     REDRAWS,
     Rejections,
+    best,
     is_settled,
     nothing_new,
     redraw_seed,
@@ -47,10 +50,15 @@ class EvolutionController:
         # (reward, decisions), oldest first; reward None is a failure, worse than any other
         self._alive: deque[tuple[Vector | None, Values]] = deque(maxlen=settings.population)
         self._starts: list[tuple[Vector | None, Values]] = []  # likewise, until the population is complete
+        self._taught: list[tuple[int, Values]] = []  # the best of an earlier run: its trial's number, decisions
 
     def ask(self, number: int) -> Proposal | Exhausted:
         founding = self._began < self._settings.population or not self._alive
         rejections = Rejections(self._space)
+        for trial, values in self._taught if founding else ():
+            draw = self._space.replay(values)
+            if draw.candidate.hash not in self._known and not rejections.takes(draw):
+                return to_proposal(number, draw, notes={"taught": trial}, rejected=len(rejections))
         repeat: Draw | None = None
         for redraw in range(REDRAWS + 1):
             rng = Random(redraw_seed(self._seed, number, redraw))
@@ -85,6 +93,12 @@ class EvolutionController:
     def _child(self, parent: Values, rng: Random) -> Draw:
         return mutate(self._space, parent, [p for p in parent if not is_settled(self._space.by_path[p])], rng)
 
+    def teach(self, lessons: Lessons) -> None:
+        """The best of them will be the first population, but for a space's starts, and are tried again."""
+        self._taught = [
+            (lesson.trial, dict(lesson.decisions)) for lesson, _ in best(lessons)[: self._settings.population]
+        ]
+
     def began(self, proposal: Proposal) -> None:
         self._began += 1
         if self._began == self._settings.population:
@@ -98,7 +112,7 @@ class EvolutionController:
         (self._starts if early else self._alive).append((reward, dict(proposal.decisions)))
 
     def save(self) -> bytes:
-        alive = {"alive": list(self._alive), "starts": self._starts}
+        alive = {"alive": list(self._alive), "starts": self._starts, "taught": self._taught}
         return orjson.dumps({"began": self._began, "known": list(self._known), **alive})
 
     def load(self, state: bytes) -> None:
@@ -108,6 +122,7 @@ class EvolutionController:
         self._alive.clear()
         self._alive.extend((reward and tuple(reward), values) for reward, values in data["alive"])
         self._starts = [(reward and tuple(reward), values) for reward, values in data["starts"]]
+        self._taught = [(trial, values) for trial, values in data["taught"]]
 
 
 def mutate(space: Space, parent: Values, mutable: list[str], rng: Random) -> Draw:

@@ -6,6 +6,13 @@
 So real rewards train the policy twice: directly, and through imagined ones that are optimistic where little is known
 (model-based policy search; the policy's pool is what makes it work where nobody can look at every candidate).
 
+What an earlier run found out (``teach``) is on another scale, and the trials of this run are not a sample like it: most
+are chosen to be good, so ranks of the two can not be mixed. Instead each of the two has for levels what the model of
+the earlier run alone expects of its candidates, and its own order decides which of them has which level. So the earlier
+run says how good the candidates are that were tried here, and this run which of them are better. For each trial
+told, FADE that were taught are forgotten, and what was said there of the same candidate: an earlier run that misleads
+does so for a while only.
+
 Thinking takes some 10 ms and more, and is done seldom once a run is long: see ``interval``. In between, asks are
 answered from the queue. What is remembered is bounded: the best trials, the last ones, and some of the others.
 """
@@ -21,10 +28,11 @@ import numpy as np
 import orjson
 import torch
 
+from nas.controllers import Lessons
 from nas.controllers.encoding import Encoder, Row
 from nas.controllers.preferences import Preferences
 from nas.controllers.reward_model import RewardModel
-from nas.records import Proposal
+from nas.records import Proposal, Reward
 from nas.seeds import derive
 from nas.space import Draw, Space
 
@@ -32,6 +40,7 @@ MEMORY = 256  # told trials that the reward model learns from ...
 BEST, LAST = 96, 96  # ... of which the best and the last ones are always among them
 PENDING = 64  # trials that still run, the last ones, that a choice keeps away from
 ROUNDS = 4  # of choosing, where what was chosen must not be proposed
+FADE = 3  # taught trials that are forgotten for each one told
 POOL = 256  # draws that are kept from one thought to the next
 ASCENTS = 3  # of the reward model's likelihood, for each thought
 OPTIMISM = 1.5  # standard deviations above what is expected
@@ -104,6 +113,8 @@ class Imagination:
         rows = np.stack([self._encoder.row(draw.decisions, draw.candidate.architecture) for draw in draws])
         self._model = RewardModel(self._encoder.blocks, torch.from_numpy(rows))
         self._memory: list[Remembered] = []
+        self._taught: list[Remembered] = []  # of an earlier run ...
+        self._earlier = Preferences(seed)  # ... which has ranks of its own, and the same wishes
         self._pending: dict[int, Pending] = {}
         self._settled: dict[int, None] = {}  # keys, as they came, of all proposals, and of what must not be proposed
         self._pool: list[Imagined] = []
@@ -118,12 +129,27 @@ class Imagination:
             del self._pending[next(iter(self._pending))]
         self.queue = [one for one in self.queue if one.key != key]
 
+    def teach(self, lessons: Lessons) -> None:
+        for lesson, result in lessons:
+            vector = result.vector if isinstance(result, Reward) else None
+            self._earlier.told(vector)
+            row = self._row(lesson.decisions)
+            self._taught.append(Remembered(lesson.trial, dict(lesson.decisions), vector, row))
+        while len(self._taught) > MEMORY:
+            kept = {one.number for one in self._earlier.lasting(self._taught, BEST)}
+            self._taught = self._without_one(self._taught, kept)
+
     def told(self, proposal: Proposal, vector: tuple[float, ...] | None) -> None:
         pending = self._pending.pop(_key(proposal.decisions), None)
         row = pending.row if pending else self._row(proposal.decisions)
         self._memory.append(Remembered(proposal.number, dict(proposal.decisions), vector, row))
-        if len(self._memory) > MEMORY:
-            self._forget()
+        if self._taught:
+            self._taught = [one for one in self._taught if one.decisions != proposal.decisions]
+            for _ in range(min(FADE, len(self._taught))):
+                self._taught = self._without_one(self._taught, set())
+        elif len(self._memory) > MEMORY:
+            kept = [*self._preferences.lasting(self._memory, BEST), *self._memory[-LAST:]]
+            self._memory = self._without_one(self._memory, {one.number for one in kept})
 
     def think(self, draws: Draws, told: int, policy: int) -> None:
         """Learn from what was told, draw a pool, and choose from it what to propose until the next thought.
@@ -132,9 +158,8 @@ class Imagination:
         """
         if not self._encoder.blocks:
             return
-        worth = self._preferences.worth
-        values = np.array([-np.inf if one.vector is None else worth(one.vector) for one in self._memory])
-        self._model.fit(_stacked(self._memory), torch.from_numpy(_ranks(values)), ASCENTS)
+        self._earlier.renew(told)
+        self._model.fit(_stacked([*self._taught, *self._memory]), torch.from_numpy(self._standing()), ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
         self._draw(draws, told, policy)
         self._choose(max(AHEAD, 3 * interval(told) // 2))
@@ -175,13 +200,21 @@ class Imagination:
             row = self._row(sketch.decisions)
             self._pool.append(Imagined(key, sketch.decisions, sketch.log_probability, sketch.notes, policy, row))
 
-    def _forget(self) -> None:
-        """One trial that is neither among the best nor among the last ones; which one, its number decides."""
-        best = self._preferences.lasting(self._memory, BEST)
-        kept = {one.number for one in (*best, *self._memory[-LAST:])}
-        others = [one.number for one in self._memory if one.number not in kept]
+    def _standing(self) -> Row:
+        """The rank in (0, 1) of what was taught, then of what was told; both by the same wish."""
+        taught, told = _worths(self._taught, self._earlier), _worths(self._memory, self._preferences)
+        if not self._taught or not self._memory:
+            return _ranks(np.concatenate([taught, told]))
+        rows = _stacked(self._taught)
+        self._model.fit(rows, torch.from_numpy(_ranks(taught)), 0)
+        levels = [self._model.expected(each).numpy() for each in (rows, _stacked(self._memory))]
+        return _ranks(np.concatenate([_levelled(taught, levels[0]), _levelled(told, levels[1])]))
+
+    def _without_one(self, among: list[Remembered], kept: set[int]) -> list[Remembered]:
+        """Without one that is not to be kept; which one, its number decides."""
+        others = [one.number for one in among if one.number not in kept]
         gone = max(others, key=lambda number: derive(self._seed, "forget", number))
-        self._memory = [one for one in self._memory if one.number != gone]
+        return [one for one in among if one.number != gone]
 
     def _row(self, decisions: Mapping[str, int | float]) -> Row:
         """A walk through the space takes a while, and is left out where no graph is to be looked at."""
@@ -195,6 +228,8 @@ class Imagination:
         return {
             "model": self._model.state.tolist(),
             "memory": [(one.number, one.decisions, one.vector) for one in self._memory],
+            "taught": [(one.number, one.decisions, one.vector) for one in self._taught],
+            "earlier": self._earlier.save(),
             "pending": [one.decisions for one in self._pending.values()],
             "settled": list(self._settled),
             "pool": [(one.decisions, one.log_probability, one.notes, one.policy) for one in self._pool],
@@ -205,6 +240,8 @@ class Imagination:
     def load(self, state: Mapping[str, Any]) -> None:
         self._model.state = torch.tensor(state["model"], dtype=torch.float64)
         self._memory = [Remembered(number, made, vector, self._row(made)) for number, made, vector in state["memory"]]
+        self._taught = [Remembered(number, made, vector, self._row(made)) for number, made, vector in state["taught"]]
+        self._earlier.load(state["earlier"])
         self._pending = {_key(made): Pending(made, self._row(made)) for made in state["pending"]}
         self._settled = dict.fromkeys(state["settled"])
         self._pool = [
@@ -219,6 +256,17 @@ class Imagination:
 def _key(decisions: Mapping[str, int | float]) -> int:
     """The same for the same draw, and else another; the values alone say which decisions were active."""
     return int.from_bytes(blake2b(orjson.dumps(list(decisions.values())), digest_size=8).digest(), "big")
+
+
+def _worths(ones: Sequence[Remembered], preferences: Preferences) -> Row:
+    return np.array([-np.inf if one.vector is None else preferences.worth(one.vector) for one in ones])
+
+
+def _levelled(values: Row, levels: Row) -> Row:
+    """``levels`` in the order of ``values``: the highest for the best; equal ones share, and failures are below all."""
+    inverse, counts = np.unique(values, return_inverse=True, return_counts=True)[1:]
+    shared = np.add.reduceat(np.sort(levels), np.cumsum(counts) - counts) / counts
+    return np.where(np.isinf(values), -np.inf, shared[inverse])
 
 
 def _ranks(values: Row) -> Row:

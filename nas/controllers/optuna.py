@@ -41,6 +41,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from nas.controllers import Lessons
 from nas.controllers.proposals import REDRAWS, Rejections, redraw_seed, to_proposal
 from nas.controllers.settings import OptunaSettings
 from nas.controllers.start import START
@@ -58,6 +59,7 @@ LIBRARIES = {"cmaes": ("cmaes",), "gp": ("scipy", "torch"), "qmc": ("scipy",)}
 SUGGESTED = 20  # draws of one ask, before the prior draws: some samplers take a tenth of a second for each
 REPLAYED = frozenset({"cmaes"})  # attributes hold pickles: asks are replayed, not restored
 ONE_OBJECTIVE = frozenset({"cmaes"})
+TAUGHT = frozenset({"tpe", "gp"})  # learn from any finished trial; the others from those of their own, or from none
 ENUMERATED = frozenset({"grid", "bruteforce"})  # try every candidate of a space that has finitely many
 MOST_GRID = 100_000  # points, which Optuna holds in a list
 ONE_SEQUENCE = frozenset({"qmc", "grid"})  # their seed names one sequence, of which each ask takes the next member
@@ -94,7 +96,8 @@ class OptunaController:
         self._try_once()
 
     def _forget(self) -> None:
-        self._events: list[list[Any]] = []  # ["began", number, decisions, notes] | ["tell", number, vector | None]
+        # ["began", number, decisions, notes] | ["tell", number, vector | None]; what was taught has numbers below 0
+        self._events: list[list[Any]] = []
         self._storage = _Storage()
         with self._work():
             self._study_id = self._storage.create_new_study([StudyDirection.MAXIMIZE] * self._objectives, "nas")
@@ -165,6 +168,13 @@ class OptunaController:
                 ),
             )
         self._events.append(["began", proposal.number, dict(proposal.decisions), dict(proposal.notes)])
+
+    def teach(self, lessons: Lessons) -> None:
+        """Each as a trial of the study."""
+        for at, (lesson, result) in enumerate(lessons if self._name in TAUGHT else ()):
+            draw = self._space.replay(lesson.decisions)
+            self.began(to_proposal(-1 - at, draw))
+            self._told(-1 - at, result.vector if isinstance(result, Reward) else None)
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
         self._told(proposal.number, result.vector if isinstance(result, Reward) else None)
@@ -439,6 +449,14 @@ def remarks(settings: OptunaSettings, space: Space) -> list[str]:
     if weighted:
         found.append(f"Optuna has no prior over choices: the weights of {', '.join(weighted[:3])} are not used")
     return found
+
+
+def remarks_when_taught(settings: OptunaSettings) -> list[str]:
+    """The same, for a run that is to learn from an earlier one."""
+    name = canonical(settings.sampler)
+    if name not in TAUGHT:
+        return [f"optuna:{name} learns only from trials of its own; the earlier run teaches it nothing"]
+    return [f"optuna:{name} takes the earlier run's rewards for its own: they should be of the same data and epochs"]
 
 
 def _sometimes_inactive(space: Space, draws: int = 64) -> list[str]:

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from nas.records import Exhausted, Proposal
+from nas.controllers import Lessons
+from nas.pareto import best_first
+from nas.records import Exhausted, Lesson, Proposal, Reward
 from nas.seeds import derive
 from nas.space import Decision, Draw, Index, Integer, Space
 from nas.space.blame import blame
@@ -73,6 +75,15 @@ def to_proposal(
         invalid=draw.invalid,
         rejected=rejected,
     )
+
+
+def best(lessons: Lessons) -> list[tuple[Lesson, Reward]]:
+    """Of an earlier run's trials those that succeeded, one for each candidate, the best first."""
+    succeeded = [(lesson, result) for lesson, result in lessons if isinstance(result, Reward)]
+    first: dict[str, tuple[Lesson, Reward]] = {}
+    for at in best_first([result.vector for _, result in succeeded]):
+        first.setdefault(succeeded[at][0].hash, succeeded[at])
+    return list(first.values())
 
 
 def nothing_new(space: Space, known: Container[str], repeat: Draw) -> Draw | Exhausted:

@@ -59,6 +59,10 @@ class RewardModel:
         self._factor = torch.linalg.cholesky(sum(self._parts(self._apart), noise))
         self._weights = torch.cholesky_solve(self._scores[:, None], self._factor)[:, 0]
 
+    def expected(self, rows: Tensor) -> Tensor:
+        """Of candidates [n, columns], after a fit: [n] in scores."""
+        return self._covariance(rows, self._rows) @ self._weights
+
     def choose(self, pool: Tensor, pending: Tensor, count: int, optimism: float) -> tuple[list[int], Tensor, Tensor]:
         """The ``count`` of the ``pool`` [m, columns] to try next, best first; what is expected of each of the pool, in
         scores, and its bound before a pick, both [m].

@@ -27,6 +27,10 @@ The elite are the best distinct candidates so far; replay counts each by how far
 constant reward teaches nothing. With several objectives all of this, and the reward model, goes by what a preference of
 the moment says (see preferences.py), and the elite are the best by it of an archive of fronts.
 
+What an earlier run found out teaches the reward model (imagination.py), and its best candidates stand for the best
+trials until the warm-up is over: they are edited, and are in the pool themselves, as not even the same candidate need
+be worth here what it was worth there. The policy learns from this run alone.
+
 Learning is a function of the sequence of tells: counts decide when, one torch thread and derived seeds decide the bits.
 """
 
@@ -42,10 +46,11 @@ import numpy as np
 import orjson
 import torch
 
+from nas.controllers import Lessons
 from nas.controllers.imagination import OFTEN, Imagination, Sketch, due
 from nas.controllers.policy import Drawn, Masks, Policy
 from nas.controllers.preferences import Preferences
-from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, nothing_new, redraw_seed, to_proposal
+from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, best, nothing_new, redraw_seed, to_proposal
 from nas.controllers.settings import RLSettings
 from nas.controllers.threads import one_thread
 from nas.errors import NasError
@@ -79,6 +84,15 @@ class Told:
     masks: Masks = ()  # what constraints had ruled out when it was drawn
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """One of the best trials, to be edited."""
+
+    run: str  # "parent": of this run, "taught": of the earlier one; the key in a proposal's notes
+    number: int
+    decisions: Mapping[str, int | float]
+
+
 class RLController:
     def __init__(self, settings: RLSettings, space: Space, seed: int) -> None:
         self._settings = settings
@@ -96,6 +110,7 @@ class RLController:
         self._preferences = Preferences(seed)
         self._archive: list[Told] = []  # of distinct hashes, what the elite are chosen from
         self._elite: list[Told] = []  # best first
+        self._taught: list[Parent] = []  # the best of an earlier run, likewise
         self._baseline = 0.0
         self._updates = 0
         self._steps = 0  # Adam's
@@ -147,7 +162,13 @@ class RLController:
         return self._edit(rng, repeats) if self._edits(rng) else self._fresh(rng, repeats)
 
     def _edits(self, rng: Random) -> bool:
-        return bool(self._elite) and self._count >= self._settings.warmup and rng.random() < self._settings.edits
+        return bool(self._parents()) and rng.random() < self._settings.edits
+
+    def _parents(self) -> list[Parent]:
+        """What is edited: until the warm-up is over what was taught, if anything was, then the best told."""
+        if self._count < self._settings.warmup:
+            return self._taught[:PARENTS]
+        return [Parent("parent", told.number, told.decisions) for told in self._elite[:PARENTS]]
 
     def _fresh(self, rng: Random, repeats: int) -> tuple[Drawn, dict[str, Any]]:
         floor = min(1.0, self._floor * 2.0 ** (repeats // RAISED_AFTER))
@@ -155,20 +176,26 @@ class RLController:
 
     def _edit(self, rng: Random, repeats: int) -> tuple[Drawn, dict[str, Any]]:
         """One of the best with a decision, or a few, drawn again; what thereby becomes active is drawn, too."""
-        parent = self._elite[rng.randrange(min(PARENTS, len(self._elite)))]
+        parents = self._parents()
+        parent = parents[rng.randrange(len(parents))]
         count = 1 + repeats // RAISED_AFTER
         while rng.random() < ANOTHER_EDIT:
             count += 1
         again = rng.sample(list(parent.decisions), min(count, len(parent.decisions)))
         kept = {path: value for path, value in parent.decisions.items() if path not in again}
         drawn = self._policy.draw(rng, EDIT_FLOOR, kept)
-        return drawn, {"floor": EDIT_FLOOR, "parent": parent.number, "drawn": list(drawn.drawn)}
+        return drawn, {"floor": EDIT_FLOOR, parent.run: parent.number, "drawn": list(drawn.drawn)}
 
     def _sketches(self, rng: np.random.Generator, count: int) -> list[Sketch]:
         """Many draws at once, fresh ones and edits, for the reward model to choose from."""
-        shares = (rng.random(count) < self._settings.edits) & bool(self._elite)
-        parents = [self._elite[int(rng.integers(min(PARENTS, len(self._elite))))] if edit else None for edit in shares]
+        edited = self._parents()
+        shares = (rng.random(count) < self._settings.edits) & bool(edited)
+        parents = [edited[int(rng.integers(len(edited)))] if edit else None for edit in shares]
         kept = [self._kept(parent, rng) if parent else {} for parent in parents]
+        if self._count < self._settings.warmup:  # and those that were taught, as they are
+            shares = np.append(shares, [True] * len(self._taught))
+            parents += self._taught
+            kept += [dict(parent.decisions) for parent in self._taught]
         floors = np.where(shares, EDIT_FLOOR, self._floor)
         many = self._policy.draw_many(rng, floors, kept)
         found: list[Sketch] = []
@@ -177,15 +204,25 @@ class RLController:
             decisions = many.batch.row(row)
             if parent:
                 drawn = [path for path in decisions if many.drawn[path][row]]
-                notes |= {"parent": parent.number, "drawn": drawn}
+                notes |= {parent.run: parent.number, "drawn": drawn}
             found.append(Sketch(decisions, float(many.log_probability[row]), notes))
         return found
 
-    def _kept(self, parent: Told, rng: np.random.Generator) -> dict[str, int | float]:
+    def _kept(self, parent: Parent, rng: np.random.Generator) -> dict[str, int | float]:
         paths = list(parent.decisions)
         count = min(int(rng.geometric(1.0 - ANOTHER_EDIT)), len(paths))
         again = {paths[at] for at in rng.choice(len(paths), count, replace=False)}
         return {path: value for path, value in parent.decisions.items() if path not in again}
+
+    def teach(self, lessons: Lessons) -> None:
+        self._taught = [
+            Parent("taught", lesson.trial, dict(lesson.decisions))
+            for lesson, _ in best(lessons)[: self._settings.elite]
+        ]
+        self._imagination.teach(lessons)
+        if self._taught and self._space.decisions and self._settings.pool:
+            with one_thread():
+                self._imagination.think(self._sketches, 0, self._updates)
 
     def began(self, proposal: Proposal) -> None:
         self._known[proposal.hash] = None
@@ -211,10 +248,10 @@ class RLController:
         self._remember(told)
         self._imagination.told(proposal, told.vector)
         settings, past_warmup = self._settings, self._count - self._settings.warmup
-        if past_warmup < 0 or not self._space.decisions:
+        if (past_warmup < 0 and not self._taught) or not self._space.decisions:
             return
         thinks = due(self._count)
-        learns = thinks if self._count > OFTEN else past_warmup % settings.update_every == 0
+        learns = thinks if self._count > OFTEN else past_warmup >= 0 and past_warmup % settings.update_every == 0
         if learns or thinks:
             self._preferences.renew(self._count)
             self._elite = self._preferences.best(self._archive, settings.elite)
@@ -298,6 +335,7 @@ class RLController:
             "preferences": self._preferences.save(),
             "window": list(self._window),
             "archive": self._archive,
+            "taught": self._taught,
             "baseline": self._baseline,
             "updates": self._updates,
             "steps": self._steps,
@@ -317,6 +355,7 @@ class RLController:
         self._window = deque((Told(**told) for told in data["window"]), self._settings.window)
         self._archive = [Told(**told) for told in data["archive"]]
         self._elite = self._preferences.best(self._archive, self._settings.elite)
+        self._taught = [Parent(**taught) for taught in data["taught"]]
         self._baseline, self._updates, self._steps = data["baseline"], data["updates"], data["steps"]
         self._imagination.load(data["imagination"])
         arrays = torch.from_numpy(np.frombuffer(body, "<f4").astype(np.float32).reshape(3, -1))

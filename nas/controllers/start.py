@@ -7,7 +7,7 @@ start; there is no log-probability, because no policy drew it.
 
 from __future__ import annotations
 
-from nas.controllers import Controller
+from nas.controllers import Controller, Lessons, Teachable
 from nas.controllers.proposals import to_proposal
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.space import Space
@@ -24,6 +24,10 @@ class StartController:
         if number >= len(self._space.start):
             return self._controller.ask(number)
         return to_proposal(number, self._space.replay(self._space.start[number]), notes={START: number})
+
+    def teach(self, lessons: Lessons) -> None:
+        if isinstance(self._controller, Teachable):
+            self._controller.teach(lessons)
 
     def began(self, proposal: Proposal) -> None:
         self._controller.began(proposal)

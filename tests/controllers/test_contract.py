@@ -32,13 +32,27 @@ from search_problems import (
     script,
     through_json,
     weights_of,
+    worth,
     worths,
 )
 
-from nas.controllers import Controller, make, parse
+from nas.controllers import Controller, Lessons, Teachable, make, parse, remarks
 from nas.controllers.proposals import every_draw
 from nas.errors import InputError
-from nas.records import CandidateFailure, Exhausted, Proposal, Reward
+from nas.machine import MACHINE_RETRIES, Budget, Search
+from nas.records import (
+    FAILURE_KINDS,
+    Answered,
+    CandidateFailure,
+    Exhausted,
+    Failed,
+    FailureKind,
+    Lesson,
+    Proposal,
+    Reward,
+    SlotsChanged,
+    Succeeded,
+)
 from nas.space import Costs, Space
 
 # Small populations and short warm-ups: 20 trials then reach every part of a controller.
@@ -224,6 +238,89 @@ def test_a_small_space_is_exhausted_or_repeated_but_never_wrong(name: str) -> No
         assert len(hashes) == len(set(hashes)) == 6
     else:
         assert len(hashes) == 20
+
+
+# An earlier run ------------------------------------------------------------------------------------------------------
+
+LEARNS = ("rl", "evolution", "optuna:tpe", "optuna:tpe-independent", "optuna:gp")
+
+
+def lessons(space: Space, scale: float = 1.0) -> Lessons:
+    """What a random search found out, failures among it, in rewards of any scale."""
+    found: list[tuple[Lesson, Reward | CandidateFailure]] = []
+    for number in range(16):
+        draw = space.prior(random.Random(number))
+        result = Reward(scale * worth(draw.decisions)) if number % 5 else CandidateFailure("out_of_memory")
+        found.append((Lesson(100 + number, draw.decisions, draw.candidate.hash), result))
+    return found
+
+
+def taught(name: str, space: Space, scale: float = 1.0) -> Controller:
+    controller = new(name, space)
+    if isinstance(controller, Teachable):
+        controller.teach(lessons(space, scale))
+    return controller
+
+
+def test_what_was_taught_is_part_of_the_state(name: str) -> None:
+    space = read(EVERY_KIND)
+    live = taught(name, space)
+    assert (live.save() != new(name, space).save()) == (name in LEARNS), "who learns, and who says that it does not"
+    assert bool(remarks(parse(CONTROLLERS[name]), space, taught=True)) >= (name not in LEARNS)
+    begun = live.save()
+    steps = list(script(live, 3 if name == "optuna:gp" else 12, seed=12))
+    assert replay(taught(name, space), steps).save() == live.save()
+    loaded = new(name, space)
+    loaded.load(begun)
+    assert loaded.save() == begun
+    assert replay(loaded, steps).save() == live.save()
+
+
+@pytest.mark.parametrize("name", ["rl", "evolution", "optuna:tpe"])
+def test_what_was_taught_may_have_several_objectives(name: str) -> None:
+    space = read(EVERY_KIND)
+    several = [
+        (lesson, Reward(worths(lesson.decisions)) if isinstance(one, Reward) else one) for lesson, one in lessons(space)
+    ]
+    live, again = (new(name, space, objectives=3) for _ in range(2))
+    for controller in (live, again):
+        assert isinstance(controller, Teachable)
+        controller.teach(several)
+    assert replay(again, list(script(live, 8, seed=12, reward=worths))).save() == live.save()
+
+
+@pytest.mark.parametrize("name", LEARNS)
+def test_what_was_taught_is_made_use_of_from_the_first_proposal(name: str) -> None:
+    space = read(FLAT)
+    assert not same(asked(taught(name, space), 0), asked(new(name, space), 0))
+
+
+@pytest.mark.parametrize("name", ["rl", "evolution"])
+def test_the_best_that_was_taught_is_tried_again_soon_whatever_the_scale_of_its_rewards(name: str) -> None:
+    """What it is worth here is what the earlier run can not say, and its numbers mean nothing here."""
+    space = read(SIX)
+    best = max(((lesson, one) for lesson, one in lessons(space) if isinstance(one, Reward)), key=lambda i: i[1].value)
+    hashes = []
+    for scale in (1.0, 1e6):
+        controller = taught(name, space, scale)
+        hashes.append([proposal.hash for _, proposal, _ in script(controller, 3, seed=1, pending=1)])
+        assert best[0].hash in hashes[-1]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("kind", FAILURE_KINDS)
+def test_a_failure_teaches_if_the_candidate_is_to_blame_and_else_nothing(name: str, kind: FailureKind) -> None:
+    """The one rule of nas.controllers, through the machine that keeps it."""
+    search = Search(new(name, read(FLAT)), lambda metrics, seconds: Reward(1.0), Budget(trials=2))
+    search.handle(SlotsChanged(1), 0.0)
+    search.handle(Answered(0, 0, Succeeded({"value": 1.0})), 1.0)
+    before, attempts = search.controller.save(), 0
+    while search.history.trials[1].open:
+        search.handle(Answered(1, attempts, Failed(kind, "no")), 2.0 + attempts)
+        attempts += 1
+    of_machines = kind in ("lost", "preempted")
+    assert (search.controller.save() == before) == (of_machines or name == "random")
+    assert attempts == (MACHINE_RETRIES + 1 if of_machines else 1)
 
 
 OTHERS = [name for name in CONTROLLERS if name != "optuna:gp"]  # whose asks take a tenth of a second each

@@ -78,7 +78,7 @@ def _drawn(space: Space, values: Values) -> Draw:
     """Unmasked, so that a start that violates a constraint can be said to."""
 
     def choose(decision: Decision) -> int | float:
-        return values[decision.path] if decision.path in values else _usual(decision)
+        return values[decision.path] if decision.path in values else usual(decision)
 
     return space.walk(choose, masked=False)
 
@@ -164,7 +164,7 @@ def _text(given: Any) -> str:
     return given.removeprefix("=").strip() if isinstance(given, str) else json.dumps(given)
 
 
-def _usual(decision: Decision) -> int | float:
+def usual(decision: Decision) -> int | float:
     """The default, else what is likeliest, else the middle."""
     if decision.default is not None:
         return decision.default
