@@ -294,3 +294,13 @@ def test_replaying_the_events_gives_the_live_state(controller: str) -> None:
     ended = recorded[-1].event
     assert isinstance(ended, RunEnded)
     assert replayed.digest() == live.digest() == ended.digest
+
+
+def test_a_trial_stays_ended_though_a_rival_attempt_of_it_ran_when_its_driver_left() -> None:
+    search = machine()
+    search.handle(SlotsChanged(1), 1.0)
+    search.apply(HOST, 2.0)
+    assert launches(search.handle(SlotsChanged(1), 2.0)) == [(0, 1, False)]
+    search.handle(Answered(0, 0, good()), 3.0)  # the earlier driver's attempt answers first
+    search.apply(RunEnded("interrupted"), 4.0)
+    assert search.history.trials[0].state == "completed"
