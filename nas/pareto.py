@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import ge, itemgetter
 
 Vector = tuple[float, ...]
 
 
 def dominates(one: Vector, other: Vector) -> bool:
     """At least as good in every objective, and better in one."""
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+    return one != other and all(map(ge, one, other))
 
 
 def fronts(vectors: Sequence[Vector]) -> list[int]:
@@ -36,7 +37,8 @@ def fronts(vectors: Sequence[Vector]) -> list[int]:
         while low < high:
             middle = (low + high) // 2
             front = found[middle]
-            if any(dominates(one, vector) for one in (front[-1:] if len(vector) == 2 else reversed(front))):
+            # None is equal to the vector, so being at least as good everywhere is to dominate it.
+            if any(all(map(ge, one, vector)) for one in (front[-1:] if len(vector) == 2 else reversed(front))):
                 low = middle + 1
             else:
                 high = middle
@@ -54,7 +56,7 @@ def crowding(front: Sequence[Vector]) -> list[float]:
     """
     distance = dict.fromkeys(front, 0.0)
     for place in range(len(front[0]) if front else 0):
-        order = sorted(distance, key=lambda vector: vector[place])
+        order = sorted(distance, key=itemgetter(place))
         span = order[-1][place] - order[0][place]
         distance[order[0]] = distance[order[-1]] = math.inf
         for before, vector, after in zip(order, order[1:], order[2:], strict=False):
