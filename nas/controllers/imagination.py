@@ -45,7 +45,7 @@ POOL = 256  # draws that are kept from one thought to the next
 ASCENTS = 3  # of the reward model's likelihood, for each thought
 OPTIMISM = 1.5  # standard deviations above what is expected
 DREAMS = 16  # imagined elite: the most promising of the pool, towards which the policy is trained
-OFTEN, MANY = 200, 1_000  # trials told up to which every tell is thought about, and from which one in SELDOM is
+OFTEN, MANY = 200, 896  # trials told up to which every tell is thought about, and from which one in SELDOM is
 SELDOM = 128
 AHEAD = 4  # proposals that are queued at least; half as many again as trials are told until the next thought
 
@@ -104,7 +104,7 @@ class Imagined:
 
 class Imagination:
     def __init__(self, space: Space, seed: int, draws: list[Draw], size: int, preferences: Preferences) -> None:
-        """``draws``: some of the space's prior, for scale; ``size``: how many the policy draws for one thought."""
+        """``draws``: some of the space's prior, for scale; ``size``: how many are drawn for one thought, at least."""
         self._preferences = preferences
         self._space = space
         self._seed = seed
@@ -161,8 +161,9 @@ class Imagination:
         self._earlier.renew(told)
         self._model.fit(_stacked([*self._taught, *self._memory]), torch.from_numpy(self._standing()), ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
-        self._draw(draws, told, policy)
-        self._choose(max(AHEAD, 3 * interval(told) // 2))
+        count = max(AHEAD, 3 * interval(told) // 2)
+        self._draw(draws, max(self._size, 2 * count), told, policy)
+        self._choose(count)
 
     def _choose(self, count: int) -> None:
         """Fill the queue; what turns out to violate a constraint, or not to be buildable, leaves the pool for good."""
@@ -190,9 +191,9 @@ class Imagination:
             self._settled[one.key] = None
         return not draw.violated and not draw.invalid
 
-    def _draw(self, draws: Draws, told: int, policy: int) -> None:
+    def _draw(self, draws: Draws, count: int, told: int, policy: int) -> None:
         have = {one.key for one in self._pool}
-        for sketch in draws(np.random.default_rng(derive(self._seed, "imagine", told)), self._size):
+        for sketch in draws(np.random.default_rng(derive(self._seed, "imagine", told)), count):
             key = _key(sketch.decisions)
             if key in have or key in self._settled:
                 continue

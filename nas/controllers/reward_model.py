@@ -72,25 +72,31 @@ class RewardModel:
         expected = (across @ self._weights)[: len(pool)]
         explained = torch.linalg.solve_triangular(self._factor, across.T, upper=False)
         variance = float(self._amplitudes().sum()) - explained.square().sum(0)
-        known: list[Tensor] = []
+        learned = torch.zeros(len(pending) + count, len(everything), dtype=torch.float64)  # a row for each one settled
+        settled = 0
 
-        def condition(at: int) -> None:
+        def settle(at: int) -> None:
+            """It counts as told at its expected value, so that only variances change."""
+            nonlocal settled
             column = self._covariance(everything, everything[at : at + 1])[:, 0] - explained.T @ explained[:, at]
-            for earlier in known:
-                column = column - earlier * earlier[at]
-            known.append(column / (variance[at].clamp(min=0.0) + self._noise()).sqrt())
-            variance.sub_(known[-1].square())
+            column -= learned[:settled].T @ learned[:settled, at]
+            learned[settled] = column / (variance[at].clamp(min=0.0) + self._noise()).sqrt()
+            variance.sub_(learned[settled].square())
+            settled += 1
+
+        def bounds() -> Tensor:
+            apart: Tensor = variance[: len(pool)].clamp(min=0.0).sqrt()
+            return expected + optimism * apart
 
         for at in range(len(pool), len(everything)):
-            condition(at)
+            settle(at)
+        first = bounds()
         picks: list[int] = []
-        bounds = first = expected + optimism * variance[: len(pool)].clamp(min=0.0).sqrt()
         for _ in range(min(count, len(pool))):
-            left = bounds.clone()
-            left[picks] = -torch.inf
-            picks.append(int(left.argmax()))
-            condition(picks[-1])
-            bounds = expected + optimism * variance[: len(pool)].clamp(min=0.0).sqrt()
+            open_ = bounds()
+            open_[picks] = -torch.inf
+            picks.append(int(open_.argmax()))
+            settle(picks[-1])
         return picks, expected, first
 
     def _ascend(self) -> None:
