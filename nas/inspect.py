@@ -29,6 +29,7 @@ from nas.errors import InputError, NasError, Problem
 from nas.space import Count, Draw, Space, survey
 from nas.space.blame import tally, unmasked, verdict
 from nas.space.constraints import Costs
+from nas.space.grammar.settings import with_usual_ranges
 from nas.train.settings import Kind, TrainSettings
 
 if TYPE_CHECKING:
@@ -106,9 +107,10 @@ class _Given:
 
 def _read(document: documents.Document, given: _Given, parts: Parts | None, *, priced: bool) -> Space:
     task = given.task
-    if not priced:
-        return Space.read(document, task)
     from nas.train.hyperparameters import SECTION
+
+    if not priced:  # an objective of one's own may take any hyperparameters
+        return Space.read(replace(document, data=with_usual_ranges(document.data, SECTION)), task)
     from nas.train.layers import LAYERS
 
     layers = parts.layers if parts else LAYERS

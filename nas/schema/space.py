@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from nas.schema.parts import DRAFT, Schema, any_of, by_key, by_type, grouped, mapping, ref, tidied
 from nas.space.grammar.graph import MOST_GRAPH_NODES, WORDS
 from nas.space.grammar.read import MOST_TIMES
+from nas.space.grammar.settings import USUAL
 from nas.space.words import FORMS, RESERVED
 from nas.train.layers import LAYERS
 from nas.train.layers.layer import Layer, Layers
@@ -116,7 +117,9 @@ _BESIDE_CHOICE: Schema = {
 
 
 def _range(form: str) -> Schema:
-    ends = {"type": "array", "items": _CONSTANT, "minItems": 2, "maxItems": 2}
+    ends: Schema = {"type": "array", "items": _CONSTANT, "minItems": 2, "maxItems": 2}
+    if form == "float":
+        ends = any_of(ends, {"const": USUAL, "description": "The range that suits this setting of this optimizer."})
     return mapping(
         {
             form: {**ends, "description": "[lowest, highest], both included."},

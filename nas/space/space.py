@@ -76,10 +76,13 @@ class Space:
             InputError: with every problem of the document, at its place.
         """
         from nas.space.grammar.read import read_space
+        from nas.space.grammar.settings import with_usual_ranges
         from nas.space.grammar.start import read_start
 
         if not isinstance(document, Document):
             document = plain(document)
+        if hyperparameters is not None:
+            document = replace(document, data=with_usual_ranges(document.data, hyperparameters))
         priced = None if costs is None else costs.names
         name, architecture, others, constraints = read_space(document, task or {}, layers, hyperparameters, priced)
         source = copied(document.data)

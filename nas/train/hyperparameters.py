@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from nas import documents
 from nas.errors import InputError, InvalidCandidate
-from nas.train.settings import Hyperparameters, Optimizer, OptimizerSettings
+from nas.train.settings import Hyperparameters, Optimizer, OptimizerSettings, Usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Section:
     """What a mapping of settings may hold, for the reader of spaces: it knows no trainer, and places the mistakes.
 
     >>> sorted(SECTION.within("optimizer").setting_names())
-    ['adamw', 'lamb', 'lars', 'sgd']
+    ['adamw', 'lamb', 'lars', 'muon', 'rmsprop', 'sgd']
     >>> SECTION.wrong_value("batch_size", -3)
     'batch_size: -3 is wrong here: it should be greater than or equal to 1'
     """
@@ -42,6 +42,11 @@ class Section:
         except InputError as error:
             return "; ".join(problem.message for problem in error.problems)
         return ""
+
+    def usual_range(self, setting: str) -> tuple[float, float, bool] | None:
+        field = self.model.model_fields.get(setting)
+        usual = next((one for one in field.metadata if isinstance(one, Usual)), None) if field else None
+        return (usual.low, usual.high, usual.log) if usual else None
 
 
 SECTION = Section(Hyperparameters)

@@ -1,4 +1,5 @@
-"""Optimizers by their settings: SGD and AdamW are torch's; LARS and LAMB are here. And the learning rate's course.
+"""Optimizers by their settings: SGD, AdamW and RMSprop are torch's; LARS, LAMB and Muon are here. And the learning
+rate's course.
 
 In all of them weight decay, and in LARS and LAMB the layer-wise rate, are for weights alone: norms' scales and shifts
 and all biases (whatever has one dimension) are spared, as is standard since Goyal et al. 2017.
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 
 from nas.train import settings
 from nas.train.settings import REFERENCE_BATCH, OptimizerSettings, Scaling
@@ -31,6 +33,10 @@ def make(chosen: OptimizerSettings, network: nn.Module) -> Optimizer:
             return LARS(groups, rate, momentum, trust)
         case settings.LAMB(learning_rate=rate, beta1=beta1, beta2=beta2):
             return LAMB(groups, rate, (beta1, beta2))
+        case settings.Muon(learning_rate=rate, momentum=momentum, beta1=beta1, beta2=beta2):
+            return Muon(muon_groups(network, chosen.weight_decay), rate, momentum, (beta1, beta2))
+        case settings.RMSprop(learning_rate=rate, smoothing=alpha, momentum=momentum):
+            return torch.optim.RMSprop(groups, rate, alpha, momentum=momentum, foreach=True)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -42,6 +48,12 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
         {"params": others, "weight_decay": 0.0, "layer_wise": False},
     ]
     return [group for group in groups if group["params"]]
+
+
+def weight_norm(network: nn.Module) -> float:
+    """The length of all weights as one vector, without biases and norms. SGD and Adam end far apart in it."""
+    weights = [p.detach() for p in network.parameters() if p.ndim > 1]
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(weights)))) if weights else 0.0
 
 
 class LARS(Optimizer):
@@ -121,6 +133,97 @@ class LAMB(Optimizer):
                 ratios = torch.where((sizes > 0) & (lengths > 0), sizes / (lengths + eps), 1.0)
                 torch._foreach_mul_(updates, ratios.unbind())
             torch._foreach_add_(weights, updates, alpha=-group["lr"])
+
+
+class Muon(Optimizer):
+    """Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", where a group is ``orthogonal``;
+    AdamW elsewhere.
+
+    A matrix moves along U V^T of its Nesterov momentum U S V^T, found without an SVD by five Newton-Schulz steps, times
+    0.2 sqrt(max(rows, columns)): its root mean square is then that of Adam's steps (Liu et al. 2025, "Muon is scalable
+    for LLM training", eq. 4), so one rate serves both kinds of group. Filters (out, in, height, width) are matrices
+    (out, in * height * width). torch.optim.Muon takes no filters, and computes in bf16 where that is slower.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "orthogonal": True})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            weights, gradients = _with_gradients(group)
+            if not weights:
+                continue
+            if group["orthogonal"]:
+                self._orthogonal_step(group, weights, gradients)
+            else:
+                self._adam_step(group, weights, gradients)
+
+    def _orthogonal_step(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        velocities = _memory(self, "velocity", weights)
+        torch._foreach_lerp_(velocities, gradients, 1 - group["momentum"])
+        directions = torch._foreach_lerp(gradients, velocities, group["momentum"])
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        for weight, direction in zip(weights, directions, strict=True):
+            matrix = orthogonalised(direction.flatten(1))
+            weight.add_(matrix.view(weight.shape), alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
+
+    def _adam_step(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        means, squares = _memory(self, "mean", weights), _memory(self, "square", weights)
+        for weight in weights:
+            self.state[weight].setdefault("step", torch.zeros((), device=weight.device))
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        adamw(
+            weights, gradients, means, squares, [], [self.state[weight]["step"] for weight in weights], fused=True,
+            amsgrad=False, beta1=beta1, beta2=beta2, lr=lr, weight_decay=group["weight_decay"], eps=group["eps"],
+            maximize=False,
+        )  # fmt: skip
+
+
+def muon_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """``parameter_groups``, with the matrices of hidden layers in a group of their own.
+
+    Those are what multiplies features: linear layers, convolutions that mix channels, recurrent cells. The last of them
+    gives the outputs and is left to AdamW, as embeddings, depthwise filters and what a plugin may hold are.
+    """
+    matrices = [
+        weight
+        for module in network.modules()
+        if isinstance(module, nn.Linear | nn.RNNBase) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+        for weight in module.parameters(recurse=False)
+        if weight.ndim > 1
+    ]
+    hidden = {id(weight): weight for weight in matrices[:-1] if weight is not matrices[-1]}  # shared ones stand once
+    groups = [{"params": list(hidden.values()), "weight_decay": weight_decay, "orthogonal": True}]
+    for group in parameter_groups(network, weight_decay):
+        others = [p for p in group["params"] if id(p) not in hidden]
+        groups.append({"params": others, "weight_decay": group["weight_decay"], "orthogonal": False})
+    return [group for group in groups if group["params"]]
+
+
+QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's: the steepest at 0 that keeps singular values within 0.7 to 1.2
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """About U V^T of U S V^T: S becomes p(p(...)) of itself, p(s) = a s + b s^3 + c s^5, five times over."""
+    a, b, c = QUINTIC
+    # Units for bf16 are worth it on GPUs; elsewhere the numbers stay what they are.
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    wide = x if x.shape[0] <= x.shape[1] else x.T  # the smaller Gram matrix
+    wide = wide / wide.norm().clamp(min=1e-7)  # singular values at most 1
+    for _ in range(5):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return (wide if x.shape[0] <= x.shape[1] else wide.T).to(matrix.dtype)
 
 
 def _with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:

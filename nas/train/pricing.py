@@ -49,13 +49,12 @@ from nas.train.layers.pooling import AvgPool, GlobalPool, MaxPool, Upsample
 from nas.train.layers.recurrent import Recurrent
 from nas.train.layers.tokens import tokens
 from nas.train.layers.transformer import TransformerBlock
-from nas.train.settings import Optimizer, TrainSettings
+from nas.train.settings import LAMB, LARS, SGD, AdamW, Muon, Optimizer, OptimizerSettings, RMSprop, TrainSettings
 
 BYTES = 4  # of fp32
 INDEX = 8  # of the place where a maximum was
 KEEP_OUTPUT = ("relu", "sigmoid", "tanh")  # activations; others keep their input
 KEPT_BY_CELL = {"gru": 8, "lstm": 16}  # numbers for each unit and step, by torch's kernels for CPUs
-OPTIMIZER_STATES = {"sgd": 1, "adamw": 2, "lars": 1, "lamb": 2}  # numbers for each parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +94,24 @@ class Pricing:
 
 def memory(links: Links, batch: int, optimizer: Optimizer) -> int:
     """Bytes, by the formula above."""
-    states = OPTIMIZER_STATES[optimizer.name] * (getattr(optimizer.settings, "momentum", 1.0) > 0)
+    states = remembered(optimizer.settings)
     kept = kept_by(links)
     whole = kept.within + _bytes(links[0][1]) * kept.first + _bytes(links[-1][2]) * kept.last
     largest = max(_bytes(shape) for _, before, after in links for shape in (before, after))
     return BYTES * parameters_of(links) * (2 + states) + round(batch * (whole + 2 * largest))
+
+
+def remembered(chosen: OptimizerSettings) -> int:
+    """Numbers that an optimizer keeps for each parameter. Muon's for its matrices: the others are few."""
+    match chosen:
+        case SGD(momentum=momentum) | LARS(momentum=momentum):
+            return int(momentum > 0)
+        case AdamW() | LAMB():
+            return 2
+        case Muon():
+            return 1
+        case RMSprop(momentum=momentum):
+            return 1 + (momentum > 0)
 
 
 @dataclass(frozen=True, slots=True)

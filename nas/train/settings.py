@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -175,46 +176,75 @@ TaskSettings = Annotated[
 ]
 
 # Optimizers ----------------------------------------------------------------------------------------------------------
-# Weight decay spares norms and biases in all of them (optimizers.groups).
+# Weight decay spares norms and biases in all of them (optimizers.parameter_groups). A rate's usual range lies mostly
+# below what is fastest at first: Adam's kin buy a fast start with large rates and pay for it in accuracy at the end.
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """The range that a setting is searched over where a space says ``{float: usual}``."""
+
+    low: float
+    high: float
+    log: bool = True
 
 
 class SGD(_Settings):
     """Stochastic gradient descent, with Nesterov's momentum unless told otherwise."""
 
-    learning_rate: LearningRate = 0.1
-    momentum: Momentum = 0.9
+    learning_rate: Annotated[LearningRate, Usual(0.01, 0.5)] = 0.1
+    momentum: Annotated[Momentum, Usual(0.8, 0.98, log=False)] = 0.9
     nesterov: bool = True
-    weight_decay: Decay = 5e-4
+    weight_decay: Annotated[Decay, Usual(1e-5, 1e-3)] = 5e-4
 
 
 class AdamW(_Settings):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    learning_rate: LearningRate = 1e-3
-    beta1: Momentum = 0.9
-    beta2: Momentum = 0.999
-    weight_decay: Decay = 0.01
+    learning_rate: Annotated[LearningRate, Usual(5e-4, 2e-2)] = 1e-3
+    beta1: Annotated[Momentum, Usual(0.8, 0.95, log=False)] = 0.9
+    beta2: Annotated[Momentum, Usual(0.95, 0.999, log=False)] = 0.999
+    weight_decay: Annotated[Decay, Usual(1e-3, 0.1)] = 0.01
 
 
 class LARS(_Settings):
     """Layer-wise rates for large batches (You, Gitman and Ginsburg 2017)."""
 
-    learning_rate: LearningRate = 1.0
-    momentum: Momentum = 0.9
-    trust_coefficient: LearningRate = 1e-3
-    weight_decay: Decay = 1e-4
+    learning_rate: Annotated[LearningRate, Usual(0.5, 10.0)] = 1.0
+    momentum: Annotated[Momentum, Usual(0.8, 0.98, log=False)] = 0.9
+    trust_coefficient: Annotated[LearningRate, Usual(5e-4, 0.02)] = 1e-3
+    weight_decay: Annotated[Decay, Usual(1e-5, 1e-3)] = 1e-4
 
 
 class LAMB(_Settings):
     """Adam with layer-wise rates, for large batches (You et al. 2020)."""
 
-    learning_rate: LearningRate = 2e-3
-    beta1: Momentum = 0.9
-    beta2: Momentum = 0.999
-    weight_decay: Decay = 0.01
+    learning_rate: Annotated[LearningRate, Usual(1e-3, 3e-2)] = 2e-3
+    beta1: Annotated[Momentum, Usual(0.8, 0.95, log=False)] = 0.9
+    beta2: Annotated[Momentum, Usual(0.95, 0.999, log=False)] = 0.999
+    weight_decay: Annotated[Decay, Usual(1e-3, 0.1)] = 0.01
 
 
-OptimizerSettings = SGD | AdamW | LARS | LAMB
+class Muon(_Settings):
+    """Orthogonalised momentum for matrices, AdamW for the rest (Jordan et al. 2024), at one rate (Liu et al. 2025)."""
+
+    learning_rate: Annotated[LearningRate, Usual(2e-3, 5e-2)] = 0.02
+    momentum: Annotated[Momentum, Usual(0.8, 0.98, log=False)] = 0.95
+    beta1: Annotated[Momentum, Usual(0.8, 0.95, log=False)] = 0.9
+    beta2: Annotated[Momentum, Usual(0.95, 0.999, log=False)] = 0.999
+    weight_decay: Annotated[Decay, Usual(1e-3, 0.1)] = 0.01
+
+
+class RMSprop(_Settings):
+    """Gradients over the root of their mean square (Hinton 2012). The decay of weights is part of the gradient."""
+
+    learning_rate: Annotated[LearningRate, Usual(5e-4, 2e-2)] = 3e-3
+    smoothing: Annotated[Momentum, Usual(0.9, 0.99, log=False)] = 0.99
+    momentum: Annotated[Momentum, Usual(0.0, 0.9, log=False)] = 0.0
+    weight_decay: Annotated[Decay, Usual(1e-6, 1e-4)] = 1e-5
+
+
+OptimizerSettings = SGD | AdamW | LARS | LAMB | Muon | RMSprop
 
 
 class Optimizer(_Settings):
@@ -224,6 +254,8 @@ class Optimizer(_Settings):
     adamw: AdamW | None = None
     lars: LARS | None = None
     lamb: LAMB | None = None
+    muon: Muon | None = None
+    rmsprop: RMSprop | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -31,7 +31,8 @@ class Trainer:
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
     epochs, images_per_second (training alone), train_seconds (likewise), peak_memory (bytes; see memory.peak). Notes:
-    dtype and why, device, batch_size, optimizer, learning_rate, and what modules observed (modules/auxiliary.py).
+    dtype and why, device, batch_size, optimizer, learning_rate, weight_norm before and after, and what modules observed
+    (modules/auxiliary.py).
 
     The same seed, device and number of threads give the same metrics but for times and memory, bit for bit, whatever
     the process trained before. On a GPU this asks cuDNN for deterministic kernels.
@@ -80,6 +81,7 @@ class Trainer:
         problem = plugins.extended(problems.problem(task), self.settings.loss, parts)
         if unfit := problem.unfit(model, samples.batch(train[:2])[0]):
             raise InvalidCandidate(unfit)
+        initial_norm = optimizers.weight_norm(model)
         result = fit(
             model,
             problem,
@@ -92,6 +94,7 @@ class Trainer:
             torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
             context.report,
         )
+        context.note(weight_norm={"initial": initial_norm, "final": optimizers.weight_norm(model)})
         observed = {name: seen for name, module in auxiliaries(model).items() if (seen := module.observed())}
         if observed:
             context.note(observed=observed)

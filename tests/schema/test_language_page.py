@@ -22,6 +22,7 @@ from nas.space.space import Space
 from nas.space.tree import MOST_POSSIBLE
 from nas.space.tree_graph import DEFAULTS
 from nas.space.words import COSTS, FORMS, FUNCTIONS, RESERVED
+from nas.train.hyperparameters import SECTION
 from nas.train.layers import LAYERS, chain, read
 from nas.train.layers.dense import Activations
 from nas.train.layers.layer import shape_after
@@ -117,7 +118,8 @@ def priced() -> Costs:
 @pytest.mark.parametrize(("line", "section", "text"), WHOLE, ids=[f"{b[1]}-{b[0]}" for b in WHOLE])
 def test_whole_spaces_read_and_can_be_trained(line: int, section: str, text: str) -> None:
     # An example is copied before it is understood: one that is refused, or draws what cannot be built, teaches wrongly.
-    space = Space.read(documents.parse(text, "docs/spaces.md"), TASK, layers=LAYERS, costs=priced())
+    document = documents.parse(text, "docs/spaces.md")
+    space = Space.read(document, TASK, layers=LAYERS, hyperparameters=SECTION, costs=priced())
     draws = [space.sample(random.Random(seed)) for seed in range(20)]
     assert not [draw.invalid for draw in draws if draw.invalid]
     assert len({draw.candidate.hash for draw in draws}) > 1
@@ -266,3 +268,21 @@ def test_optimizers_have_these_settings_and_defaults() -> None:
     for name, field in Optimizer.model_fields.items():
         model: Any = get_args(field.annotation)[0]
         assert said(found[name][1]) == true_defaults(model.model_fields)
+
+
+def test_usual_ranges_are_those_of_the_table() -> None:
+    # The page is where one looks before trusting a word to choose the range; and what a table says must be drawn.
+    rows = table("usual range", "`learning_rate`")
+    assert rows.keys() == Optimizer.model_fields.keys()
+    for name, (_, rate, decay, others) in rows.items():
+        inner = SECTION.within("optimizer")
+        section = inner.within(name) if inner else None
+        assert section
+        said_of = {"learning_rate": rate, "weight_decay": decay}
+        said_of |= dict(re.findall(r"`(\w+)` ([^,]+)", others))
+        for setting in section.setting_names():
+            low_high = tuple(float(number) for number in said_of.pop(setting, "").split(" to ") if number)
+            usual = section.usual_range(setting)
+            assert (usual[:2] if usual else ()) == low_high, (name, setting)
+            assert usual is None or usual[2] == (setting not in ("momentum", "smoothing", "beta1", "beta2"))
+        assert not said_of

@@ -9,6 +9,7 @@ import pytest
 from nas import documents
 from nas.errors import InputError
 from nas.space import Draw, Index, Integer, Real, Space
+from nas.train.hyperparameters import SECTION
 
 
 def space(text: str, **task: float | str) -> Space:
@@ -565,3 +566,16 @@ def test_an_objective_that_changes_its_candidate_changes_no_other() -> None:
         "architecture": [{"a": {"b": [1]}}],
         "hyperparameters": {"c": {"d": 1}},
     }
+
+
+def test_a_usual_range_is_recorded_in_numbers() -> None:
+    # A journal that held the word would mean another range after the next release.
+    one = {"float": "usual", "default": 0.003}
+    options = [{"adamw": {"learning_rate": one, "beta1": {"float": "usual"}}}, {"sgd": {"learning_rate": 0.1}}]
+    space = Space.read({"hyperparameters": {"optimizer": {"choice": options}}}, hyperparameters=SECTION)
+    rate, beta = space.decisions[1:]
+    assert (rate.low, rate.high, rate.log, rate.default) == (5e-4, 2e-2, True, 0.003)
+    assert (beta.low, beta.high, beta.log) == (0.8, 0.95, False)
+    assert Space.read(space.source).decisions == space.decisions
+    with pytest.raises(InputError, match=r"learning_rate.*no usual range is known for this place"):
+        Space.read({"hyperparameters": {"learning_rate": {"float": "usual"}}}, hyperparameters=SECTION)

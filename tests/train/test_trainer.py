@@ -56,6 +56,7 @@ def test_digits_are_learned_and_everything_is_recorded() -> None:
     assert context.notes["learning_rate"] == pytest.approx(2e-2 * (32 / 256) ** 0.5)
     assert context.notes["dtype"] in ("float32", "bfloat16") and context.notes["dtype_reason"].startswith("auto: ")
     assert context.notes["device"]
+    assert context.notes["weight_norm"]["initial"] != context.notes["weight_norm"]["final"] > 0
 
 
 CHILD = """

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from nas.space.grammar.read import Reader
 
 
+USUAL = "usual"  # in place of a range's [low, high]: the one that suits the setting
+
+
 class KnownLayer(Protocol):
     """All that is to be known of a layer here: what it may be given (an entry's keys, or its one ``main`` value)."""
 
@@ -35,6 +38,47 @@ class KnownSection(Protocol):
     def within(self, setting: str) -> KnownSection | None: ...  # what is known of its mapping; None: it can be none
 
     def wrong_value(self, setting: str, value: Any) -> str: ...
+
+    def usual_range(self, setting: str) -> tuple[float, float, bool] | None: ...  # low, high, log; of no others: None
+
+
+def with_usual_ranges(data: Any, section: KnownSection) -> Any:
+    """A copy of a space in which each ``{float: usual}`` of a setting is its range in numbers.
+
+    So a journal holds numbers, and means the same where a later version's usual ranges differ. Where none is known the
+    word stays, for the reader to refuse.
+    """
+    given = data.get("hyperparameters") if isinstance(data, dict) else None
+    return {**data, "hyperparameters": _filled_in(given, section)} if isinstance(given, dict) else data
+
+
+def _filled_in(raw: Any, section: KnownSection | None) -> Any:
+    """``raw`` is a mapping of the section's settings, or a choice of these."""
+    if not isinstance(raw, dict):
+        return raw
+    filled = dict(raw)
+    for name, value in raw.items():
+        if name == "choice" and isinstance(value, list):
+            filled[name] = [_filled_in(option, section) for option in value]
+        elif section and _is_usual(value) and (usual := section.usual_range(name)):
+            low, high, log = usual
+            filled[name] = {**({"log": True} if log and "step" not in value else {}), **value, "float": [low, high]}
+        elif section and isinstance(value, dict):
+            # Of a setting that is a choice of numbers, the ranges among its options are that setting's.
+            inner = section.within(name)
+            filled[name] = _filled_in(value, inner) if inner else _filled_options(value, section, name)
+    return filled
+
+
+def _filled_options(raw: dict[str, Any], section: KnownSection, name: str) -> dict[str, Any]:
+    options = raw.get("choice")
+    if not isinstance(options, list):
+        return raw
+    return {**raw, "choice": [_filled_in({name: option}, section)[name] for option in options]}
+
+
+def _is_usual(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("float") == USUAL
 
 
 def check_section(reader: Reader, section: KnownSection, raw: dict[str, Any], spot: Spot, of: str) -> None:

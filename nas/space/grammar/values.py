@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.documents import nearest
 from nas.space.decisions import Index, Integer, Real
+from nas.space.grammar.settings import USUAL
 from nas.space.grammar.spot import Position, Spot
 from nas.space.tree import MOST_POSSIBLE, Node, Number, Stepped
 from nas.space.words import RESERVED, forms_in, is_number
@@ -70,6 +71,9 @@ def read_range(reader: Reader, raw: dict[str, Any], spot: Spot) -> Node | None:
 
 def _bounds(reader: Reader, raw: dict[str, Any], spot: Spot, form: str) -> tuple[Any, Any] | None:
     given = raw[form]
+    if given == USUAL and form == "float":
+        remedy = "write [low, high]; docs/spaces.md has the settings of optimizers that have one"
+        return reader.wrong(spot.key(form), f"no usual range is known for this place: {remedy}")
     if not isinstance(given, list) or len(given) != 2:
         return reader.wrong(spot.key(form), f"`{form}` takes [low, high], not {shown(given)}")
     low, high = (constant(reader, bound, spot.key(form).key(i), form) for i, bound in enumerate(given))
