@@ -423,7 +423,11 @@ def bench(
     ],
     table: Annotated[
         Path | None,
-        typer.Option("--table", metavar="FILE", help="The table, or the folder above it; else NAS_BENCH_DATA."),
+        typer.Option(
+            "--table",
+            metavar="FILE",
+            help="The table, or the folder above it; else beside SPEC, or below NAS_BENCH_DATA.",
+        ),
     ] = None,
     controllers: Annotated[
         str | None,
@@ -458,7 +462,10 @@ def bench(
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"  # before NumPy is imported: one thread each, on as many processes as there are cores
     from nas.bench import command
+    from nas.report import output
 
+    if plot is not None:
+        output.check(plot, "--plot")
     wishes = command.Wishes(
         benchmark=spec,
         table=table,
@@ -474,10 +481,10 @@ def bench(
         run=run,
     )
     played = command.play(wishes, command.progress(_note))
+    _print(_as_json(played.plain()) if json else played.page())
     if plot is not None:
         _write(plot, played.picture(), "--plot")
         _note(f"regret is drawn in {plot}")
-    _print(_as_json(played.plain()) if json else played.page())
 
 
 @app.command()

@@ -127,7 +127,7 @@ def _benchmarks(wishes: Wishes, said: Spec, document: Document) -> list[Recorded
     tables: dict[Path, table.Table] = {}
     found = []
     for dataset in datasets:
-        path = _table(wishes.table, said, dataset)
+        path = _table(wishes.table, said, dataset, Path(document.file).parent)
         tables[path] = tables.get(path) or table.read(path)
         for name in names:
             protocol = _changed(said.protocols[name], wishes)
@@ -156,8 +156,8 @@ def _changed(protocol: Protocol, wishes: Wishes) -> Protocol:
     return protocol.model_copy(update=changes)
 
 
-def _table(given: Path | None, said: Spec, dataset: str) -> Path:
-    """--table FILE, or FOLDER; else below NAS_BENCH_DATA. Raises InputError where there is none."""
+def _table(given: Path | None, said: Spec, dataset: str, beside: Path) -> Path:
+    """--table FILE, or FOLDER; else ``beside`` the YAML, else below NAS_BENCH_DATA. Raises InputError."""
     relative = said.table.replace(DATASET, said.datasets[dataset])
     if given is not None and not given.is_dir():
         if DATASET in said.table and len(said.datasets) > 1:
@@ -165,6 +165,8 @@ def _table(given: Path | None, said: Spec, dataset: str) -> Path:
                 f"--table {given}: {said.name} has a table for each data set; give the folder above {said.table}"
             )
         return given
+    if given is None and (beside / relative).is_file():
+        return beside / relative
     folder = given or (Path(os.environ[DATA]) if os.environ.get(DATA) else None)
     if folder is None:
         raise InputError(f"where is {relative}? give --table FILE, or the folder above it in {DATA}")

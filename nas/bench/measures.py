@@ -109,7 +109,9 @@ def quantile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
-    return low if low == high else low + (high - low) * (place - math.floor(place))
+    if low in (high, -math.inf):  # from minus infinity there is no way up, and a difference would be no number
+        return low
+    return low + (high - low) * (place - math.floor(place))
 
 
 # Tests ---------------------------------------------------------------------------------------------------------------

@@ -21,18 +21,9 @@ def write(file: Path, text: str, option: str) -> None:
         InputError: it is a folder, is in none, or may not be written.
         DiskFailed: the disk is full or failed.
     """
-    there = _stat(file, option)
+    there = check(file, option)
     if there is None:
-        target = Path(os.path.realpath(file))  # through a link that leads to nothing yet
-        if not target.parent.is_dir():
-            raise InputError(
-                f"{option} {file}: the folder {target.parent if file.is_symlink() else file.parent} is not there"
-            )
-        write_whole(target, text.encode(), mode=0o666)  # less the umask
-    elif stat.S_ISDIR(there.st_mode):
-        raise InputError(f"{option} {file}: is a folder; give a file in it")
-    elif not os.access(file, os.W_OK):
-        raise InputError(f"{option} {file}: may not be written")
+        write_whole(Path(os.path.realpath(file)), text.encode(), mode=0o666)  # less the umask
     elif _open_already(file, there) or not stat.S_ISREG(there.st_mode):
         _write_into(file, text, os.O_APPEND)
     elif not os.access(Path(os.path.realpath(file)).parent, os.W_OK):
@@ -41,6 +32,26 @@ def write(file: Path, text: str, option: str) -> None:
         target = Path(os.path.realpath(file))  # a link stays one
         write_whole(target, text.encode())
         target.chmod(stat.S_IMODE(there.st_mode))
+
+
+def check(file: Path, option: str) -> os.stat_result | None:
+    """What is there, None where the name is free: to be asked before hours of work whose result goes there.
+
+    Raises:
+        InputError: it is a folder, is in none, or may not be written.
+    """
+    there = _stat(file, option)
+    if there is None:
+        target = Path(os.path.realpath(file))  # through a link that leads to nothing yet
+        if not target.parent.is_dir():
+            raise InputError(
+                f"{option} {file}: the folder {target.parent if file.is_symlink() else file.parent} is not there"
+            )
+    elif stat.S_ISDIR(there.st_mode):
+        raise InputError(f"{option} {file}: is a folder; give a file in it")
+    elif not os.access(file, os.W_OK):
+        raise InputError(f"{option} {file}: may not be written")
+    return there
 
 
 def _stat(file: Path, option: str) -> os.stat_result | None:

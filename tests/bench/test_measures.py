@@ -37,6 +37,7 @@ def test_a_failure_is_infinite_and_no_nan_comes_of_it():
     assert quantile([1, 2, INF, INF], 0.5) == INF
     assert quantile([INF, INF], 0.9) == INF
     assert quantile([4.0], 0.1) == 4.0
+    assert quantile([-INF, 5, 6], 0.1) == -INF  # of what is better when higher
 
 
 @pytest.mark.parametrize("n", [8, 20, 60, 200])

@@ -212,9 +212,7 @@ def test_the_command_prints_json_and_draws(tmp_path):
     write_npz(tmp_path)
     words = [
         "bench",
-        "matrix.yaml",
-        "--table",
-        ".",
+        "matrix.yaml",  # its tables lie beside it
         "--controllers",
         "random,reinforce",
         "--seeds",
@@ -235,7 +233,11 @@ def test_the_command_prints_json_and_draws(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["toy.yaml"], "where is toy.csv? give --table FILE, or the folder above it in NAS_BENCH_DATA"),
+        (["hpolib"], "where is hpolib/hpolib_naval_propulsion.npz? give --table FILE, or the folder above it in NAS_B"),
+        (
+            ["toy.yaml", "--table", "toy.csv", "--controllers", "rl(oops)", "--plot", "no/x.svg"],
+            "--plot no/x.svg: the folder no is not there",  # before anything else
+        ),
         (["toy.yaml", "--table", "no.csv"], "no.csv: the table cannot be read: No such file"),
         (["toy.yaml", "--table", "toy.csv", "--protocol", "querry"], "did you mean 'query'"),
         (
