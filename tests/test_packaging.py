@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nas import config, documents, shipped
+from nas.bench import command
 from nas.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -59,11 +60,23 @@ def test_every_shipped_config_reads_with_its_space(name):
 
 
 def test_the_readmes_yaml_reads(tmp_path):
-    whole, space = fenced("yaml")
+    whole, objectives, space, _ = fenced("yaml")
     path = tmp_path / "config.yaml"
     path.write_text(whole)
     assert config.load(path).name == "fashion"
+    path.write_text("".join(line for line in whole.splitlines(True) if not line.startswith("reward:")) + objectives)
+    assert config.load(path).reward.objectives == {"accuracy": "maximize", "flops": "minimize"}
     assert documents.parse(space, "README.md").data["name"] == "small-cnn"
+
+
+def test_the_readmes_benchmark_plays(tmp_path):
+    """Lost without it: a person who brings a table copies a YAML that is refused."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(fenced("yaml")[3])
+    rows = [f"{depth},{kernel},{depth},{kernel},{depth},9" for depth in (1, 2, 3) for kernel in (3, 5)]
+    (tmp_path / "mine.csv").write_text("depth,kernel,run_1,run_2,test,seconds\n" + "\n".join(rows) + "\n")
+    wishes = command.Wishes(str(path), controllers="random", seeds=1, processes=1, run=tmp_path / "run")
+    assert "reached" in command.play(wishes, lambda done, total: None).page()
 
 
 def test_every_command_of_the_readme_exists():
