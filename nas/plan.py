@@ -45,7 +45,7 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
         InputError: the space has errors, its constraints leave nothing, or the data cannot be found.
     """
     from nas.train import describe
-    from nas.train.hyperparameters import SECTION
+    from nas.train.hyperparameters import SECTION, unsuited
     from nas.train.plugins import load
 
     parts = load(tuple(plugins))
@@ -53,7 +53,12 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
         task = describe(config.task, config.data, parts.datasets)
     pricing = _pricing(config, task, parts.layers)
     costs = Costs(pricing, pricing.names)
-    space = Space.read(config.space_document(), task, layers=parts.layers, hyperparameters=SECTION, costs=costs)
+    for setting, value in config.train.regularisation().items():
+        if message := unsuited(setting, value, task):
+            with config.blaming("train", setting):
+                raise InputError(message)
+    section = replace(SECTION, task=task)
+    space = Space.read(config.space_document(), task, layers=parts.layers, hyperparameters=section, costs=costs)
     with config.blaming("latency_table"):
         _require_latencies(space, pricing)
     with config.blaming("space"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nas.errors import Diverged
+from nas.train.augmentation import Augmentation, Targets
+from nas.train.averaging import Average
 from nas.train.data import Resident
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.optimizers import course
@@ -59,12 +62,16 @@ def fit(
     recipe: Recipe,
     shuffle: torch.Generator,
     report: Report,
+    *,
+    augmentation: Augmentation | None = None,
+    average: Average | None = None,
 ) -> Result:
     """Train on the samples at ``train`` (indices) and judge on those at ``validation`` after each epoch.
 
     Each epoch is a fresh shuffle cut into whole batches; what does not fill the last one is left to other epochs. What
     is trained on is the problem's loss and those that modules have of their own (layers/auxiliary.py).
-    ``report(epoch, metrics)`` is called with epochs from 1, and says whether to stop.
+    ``report(epoch, metrics)`` is called with epochs from 1, and says whether to stop. With an ``average`` its weights
+    are judged, and stand in the network at the end.
 
     Raises:
         Diverged: the loss left the finite numbers.
@@ -87,15 +94,20 @@ def fit(
         for indices in torch.split(order, recipe.batch)[: min(batches, total - step)]:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * course(step, warmup, total)
-            inputs, targets = data.batch(indices)
+            inputs, labels = data.batch(indices)
+            targets = Targets(labels)
+            if augmentation:
+                inputs, targets = augmentation(inputs, labels, step)
             with recipe.precision.autocast(device):
                 outputs = network(inputs)
-            batch_loss = problem.loss(outputs.float(), targets)
+            batch_loss = targets.loss(problem.loss, outputs.float())
             for own in (module.auxiliary_loss for module in auxiliary):
                 batch_loss = batch_loss if own is None else batch_loss + own
             optimizer.zero_grad(set_to_none=True)
             batch_loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            if average:
+                average.update()
             losses += batch_loss.detach()
             step, images = step + 1, images + len(indices)
             if step % CHECK_EVERY == 0:
@@ -104,10 +116,13 @@ def fit(
         seconds += time.perf_counter() - started
         epoch += 1
         parts = torch.split(validation, min(EVALUATION_BATCH, 4 * recipe.batch))
-        metrics = evaluate(network, judged(), data, parts, recipe.precision)
+        with average.in_place() if average else nullcontext():
+            metrics = evaluate(network, judged(), data, parts, recipe.precision)
         _require_finite(metrics["loss"], step, total)
         if report(epoch, {**metrics, "train_loss": train_loss}):
             break
+    if average:
+        average.exchange()
     return Result(metrics, epoch, images / seconds, seconds)
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from nas import documents
 from nas.errors import InputError, InvalidCandidate
-from nas.train.settings import Hyperparameters, Optimizer, OptimizerSettings, Usual
+from nas.train.kinds import Task, kind_of
+from nas.train.settings import Hyperparameters, Optimizer, OptimizerSettings, Regularisation, TrainSettings, Usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Section:
     """
 
     model: type[BaseModel]
+    task: Task | None = None  # where it is known, what makes no sense with it is wrong
 
     def setting_names(self) -> Collection[str]:
         return self.model.model_fields
@@ -41,7 +43,7 @@ class Section:
             documents.validate(self.model, documents.plain({setting: value}, ""))
         except InputError as error:
             return "; ".join(problem.message for problem in error.problems)
-        return ""
+        return unsuited(setting, value, self.task) if self.task and self.model is Hyperparameters else ""
 
     def usual_range(self, setting: str) -> tuple[float, float, bool] | None:
         field = self.model.model_fields.get(setting)
@@ -58,6 +60,38 @@ def read_hyperparameters(given: dict[str, Any]) -> Hyperparameters:
         return documents.validate(Hyperparameters, documents.plain(given, ""))
     except InputError as error:
         raise InvalidCandidate("; ".join(f"hyperparameters.{problem.message}" for problem in error.problems)) from None
+
+
+def chosen_regularisation(given: Hyperparameters, default: TrainSettings) -> Regularisation:
+    """The settings' own, but for what a candidate says itself."""
+    return Regularisation(**{**default.regularisation(), **given.regularisation()})
+
+
+def require_suited(chosen: Regularisation, task: Task) -> None:
+    """Raises InvalidCandidate where something of it makes no sense with the task."""
+    for setting, value in chosen.regularisation().items():
+        if message := unsuited(setting, value, task):
+            raise InvalidCandidate(f"hyperparameters.{message}")
+
+
+def unsuited(setting: str, value: Any, task: Task) -> str:
+    """Why a way to regularise makes no sense with a task; "" where it does, or is turned off."""
+    if not value or setting not in Regularisation.model_fields:
+        return ""
+    kind = kind_of(task)
+    if setting in ("label_smoothing", "mixup", "cutmix") and kind != "classification":
+        return f"{setting} is for classification, and this task is {kind}; leave it out"
+    if setting in ("crop", "flip", "cutout", "cutmix"):
+        if "channels" not in task:
+            return f"{setting} is for images, and this task has none; leave it out"
+        if kind == "segmentation":
+            return f"{setting} moves or hides pixels, and the masks of this task would stay; leave it out"
+        smaller = min(task["height"], task["width"])
+        if setting in ("crop", "cutout") and value >= smaller:
+            return f"{setting}: {value} pixels are too many for images of {task['height']} x {task['width']}"
+    if setting == "mixup" and "vocabulary" in task:
+        return "mixup mixes numbers, and this task has items; leave it out"
+    return ""
 
 
 def chosen_optimizer(given: Hyperparameters, default: Optimizer) -> tuple[OptimizerSettings, str]:

@@ -34,7 +34,7 @@ from typing import Any
 from nas.errors import InputError
 from nas.space import Candidate
 from nas.train import network
-from nas.train.hyperparameters import chosen_optimizer, read_hyperparameters
+from nas.train.hyperparameters import chosen_optimizer, chosen_regularisation, read_hyperparameters, require_suited
 from nas.train.layers import LAYERS, Layer, Links, depth_of, flops_of, parameters_of
 from nas.train.layers.attention import Attention
 from nas.train.layers.blocks import Projection, StochasticDepth
@@ -77,6 +77,7 @@ class Pricing:
         hyperparameters = read_hyperparameters(candidate.hyperparameters)
         optimizer = hyperparameters.optimizer or self.settings.optimizer
         chosen_optimizer(hyperparameters, self.settings.optimizer)  # refuses what is said twice
+        require_suited(chosen_regularisation(hyperparameters, self.settings), self.task)
         found: dict[str, float] = {"parameters": parameters_of(links), "flops": flops_of(links)}
         found["memory"] = memory(links, hyperparameters.batch_size or self.settings.batch_size, optimizer)
         found["depth"] = depth_of(links)

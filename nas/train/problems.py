@@ -35,16 +35,22 @@ class Problem(Protocol):
     def unfit(self, network: nn.Module, inputs: Tensor) -> str: ...  # why it must not be judged; "" where nothing is
 
 
-def problem(task: Task) -> Problem:
-    """The problem that a described task is."""
-    return PROBLEMS[kind_of(task)]
+def problem(task: Task, label_smoothing: float = 0.0) -> Problem:
+    """The problem that a described task is. ``label_smoothing``: of a classification, see there."""
+    return Classification(label_smoothing) if label_smoothing else PROBLEMS[kind_of(task)]
 
 
 class Classification:
-    """One class of several for each sample. Outputs are logits (batch, classes)."""
+    """One class of several for each sample. Outputs are logits (batch, classes).
+
+    ``smoothing``: the share of a target that goes to all classes alike (Szegedy et al. 2016, section 7), in training.
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets)
+        return F.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
 
     def judgement(self, task: Task, device: torch.device) -> Judgement:
         return ClassJudgement(task["classes"], device)

@@ -287,8 +287,31 @@ class Optimizer(_Settings):
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-class TrainSettings(_Settings):
-    """How every candidate is trained. Batch size and optimizer are defaults: a candidate's hyperparameters win."""
+class Regularisation(_Settings):
+    """What keeps a network from learning its samples by heart; all off unless said. See augmentation.py, averaging.py.
+
+    Of a candidate's hyperparameters and the config's ``train``, whichever says one; a candidate's wins.
+    """
+
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None  # Szegedy et al. 2016; classes only
+    mixup: Annotated[float, Field(ge=0.0, le=100.0)] | None = None  # alpha of the Beta that a share is drawn from
+    cutmix: Annotated[float, Field(ge=0.0, le=100.0)] | None = None  # likewise
+    crop: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST_SIZE, strict=True)] | None = None  # padding
+    flip: bool | None = None
+    cutout: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST_SIZE, strict=True)] | None = None  # a side
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None  # decay of the weights' moving average
+
+    @property
+    def augments(self) -> bool:
+        return bool(self.mixup or self.cutmix or self.crop or self.flip or self.cutout)
+
+    def regularisation(self) -> dict[str, Any]:
+        """What of it is said, 0 and false included: they turn off."""
+        return {name: value for name in Regularisation.model_fields if (value := getattr(self, name)) is not None}
+
+
+class TrainSettings(Regularisation):
+    """How every candidate is trained. What a candidate's hyperparameters say as well, they win."""
 
     epochs: Positive = 6
     precision: PrecisionName = "auto"
@@ -300,7 +323,7 @@ class TrainSettings(_Settings):
     loss: str | None = None  # one that a plugin gives; None: the task's own
 
 
-class Hyperparameters(_Settings):
+class Hyperparameters(Regularisation):
     """What a candidate may say beside its architecture. ``learning_rate`` and ``weight_decay`` go to the optimizer."""
 
     batch_size: Positive | None = None

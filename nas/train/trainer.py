@@ -14,8 +14,10 @@ import torch
 from nas import seeds
 from nas.errors import InvalidCandidate, OutOfMemory
 from nas.train import data, memory, network, optimizers, plugins, precision, problems, sources
+from nas.train.augmentation import Augmentation
+from nas.train.averaging import Average
 from nas.train.fit import Recipe, fit
-from nas.train.hyperparameters import chosen_optimizer, read_hyperparameters
+from nas.train.hyperparameters import chosen_optimizer, chosen_regularisation, read_hyperparameters, require_suited
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
 from nas.train.settings import TaskSettings, TrainSettings
@@ -31,8 +33,8 @@ class Trainer:
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
     epochs, images_per_second (training alone), train_seconds (likewise), peak_memory (bytes; see memory.peak). Notes:
-    dtype and why, device, batch_size, optimizer, learning_rate, weight_norm before and after, and what modules observed
-    (modules/auxiliary.py).
+    dtype and why, device, batch_size, optimizer, learning_rate, regularisation where there is any, weight_norm before
+    and after, and what modules observed (modules/auxiliary.py).
 
     The same seed, device and number of threads give the same metrics but for times and memory, bit for bit, whatever
     the process trained before. On a GPU this asks cuDNN for deterministic kernels.
@@ -62,6 +64,10 @@ class Trainer:
         costs = network.costs(candidate, task, parts.layers)
         hyperparameters = read_hyperparameters(candidate.hyperparameters)
         chosen, name = chosen_optimizer(hyperparameters, self.settings.optimizer)
+        regularisation = chosen_regularisation(hyperparameters, self.settings)
+        require_suited(regularisation, task)
+        if regularisation.label_smoothing and self.settings.loss:
+            raise InvalidCandidate("hyperparameters.label_smoothing is for the task's own loss; leave out train.loss")
 
         samples = data.resident(self.task, "train", self.data_dir, context.device, parts)
         train, validation = data.split_resident(samples, self.task.validation, self.seed)
@@ -75,10 +81,13 @@ class Trainer:
             optimizer=name,
             learning_rate=rate,
             device=_device_name(device),
+            **({"regularisation": said} if (said := regularisation.regularisation()) else {}),
         )
         model = network.build(candidate, task, parts.layers).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         policy.adapt(model, device)
-        problem = plugins.extended(problems.problem(task), self.settings.loss, parts)
+        problem = plugins.extended(
+            problems.problem(task, regularisation.label_smoothing or 0.0), self.settings.loss, parts
+        )
         if unfit := problem.unfit(model, samples.batch(train[:2])[0]):
             raise InvalidCandidate(unfit)
         initial_norm = optimizers.weight_norm(model)
@@ -93,6 +102,8 @@ class Trainer:
             Recipe(self.settings.epochs, batch, rate, self.settings.warmup_epochs, policy, self.steps),
             torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
             context.report,
+            augmentation=Augmentation(regularisation, context.seed) if regularisation.augments else None,
+            average=Average(model, regularisation.average) if regularisation.average else None,
         )
         context.note(weight_norm={"initial": initial_norm, "final": optimizers.weight_norm(model)})
         observed = {name: seen for name, module in auxiliaries(model).items() if (seen := module.observed())}
