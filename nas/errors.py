@@ -5,7 +5,7 @@ NasError                 1   our own bug, when nothing more precise fits
 ├── SearchFailed         3   ended without a successful trial, stopped by diagnosis, or no worker comes up
 ├── RunHeld              4   another live driver holds the run
 ├── DiskFailed          74   a write or sync failed; what was acknowledged before is safe
-└── Interrupted         75   stopped on request; the run can be resumed
+└── Interrupted         75   stopped on request, or a process that it needs was killed; it can be gone on with
 
 InvalidCandidate, Diverged, OutOfMemory   what an objective raises; the search goes on (see records.Failed)
 """

@@ -68,7 +68,7 @@ def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
     Raises:
         InputError: the benchmark, the table or a flag is wrong.
         DiskFailed: a result could not be written.
-        Interrupted: by Ctrl-C.
+        Interrupted: by Ctrl-C, or because a process of it was killed.
     """
     said, document = spec.load(wishes.benchmark)
     tournament = Tournament(
@@ -84,8 +84,8 @@ def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
     folder = wishes.run or Path("runs") / "bench" / said.name
     try:
         results = tournament.play(Ledger(folder), progress)
-    except Interrupted:
-        raise Interrupted(f"interrupted; what was played is kept in {folder}, and the same command goes on") from None
+    except Interrupted as why:
+        raise Interrupted(f"{why}; what was played is kept in {folder}, and the same command goes on") from None
     return Played(list(tournament.benchmarks), results, folder)
 
 

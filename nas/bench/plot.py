@@ -43,6 +43,7 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Panel:
     title: str
+    what: str  # is drawn, upwards
     lines: Sequence[Line]
 
 
@@ -83,7 +84,8 @@ def panel(recorded: Recorded, results: Results, colours: dict[str, str]) -> Pane
         at = np.array(points, float)[there]
         lines.append(Line(name, colours[name], at, mean, mean - 2 * error, mean + 2 * error))
     seeds = max((len(runs) for runs in results.values()), default=0)
-    return Panel(f"{recorded.name}, {recorded.dataset}, {recorded.protocol_name}: {seeds} seeds", lines)
+    what = "share of the hypervolume missing" if recorded.wish.objectives else "regret"
+    return Panel(f"{recorded.name}, {recorded.dataset}, {recorded.protocol_name}: {seeds} seeds", f"mean {what}", lines)
 
 
 # Drawing -------------------------------------------------------------------------------------------------------------
@@ -129,7 +131,7 @@ def _draw(panel: Panel, x: float, y: float) -> Iterator[str]:
     yield _text(x + width / 2, y + height + 36, "evaluations", 12, QUIET, anchor="middle")
     yield (
         f'<text transform="translate({x - 46:.1f} {y + height / 2:.1f}) rotate(-90)" font-size="12" fill="{QUIET}" '
-        'text-anchor="middle">mean regret</text>'
+        f'text-anchor="middle">{panel.what}</text>'
     )
     for line in shown:
         there, back = right(line.at), right(line.at[::-1])

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from nas.bench.ledger import Ledger
 from nas.bench.recorded import Recorded
 from nas.bench.trace import Trace, play
 from nas.controllers import Controller
+from nas.errors import Interrupted
 
 Results = Mapping[str, Mapping[int, Trace]]  # contender -> seed -> its run
 Progress = Callable[[int, int], None]  # runs done, of how many
@@ -57,6 +59,7 @@ class Tournament:
         Raises:
             InputError: a contender can not search a space.
             DiskFailed: a result could not be written.
+            Interrupted: by Ctrl-C, or because a process was killed.
         """
         keys = {match: self._key(match) for match in self.matches()}
         known = book.read(keys.values())
@@ -82,8 +85,13 @@ class Tournament:
             return
         with _pool(self, min(self.processes, len(matches))) as pool:
             futures = {pool.submit(_in_child, match): match for match in matches}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BrokenProcessPool:  # the kernel, for want of memory, as a rule
+                raise Interrupted(
+                    "a process that played was killed; where memory is short, fewer --processes"
+                ) from None
 
     def _one(self, match: Match) -> Trace:
         return play(self.benchmarks[match.benchmark], self._make(match), match.seed)

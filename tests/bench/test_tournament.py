@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from bench_problems import write, write_npz
 from nas.bench import command, contenders, ledger
 from nas.bench.contenders import code, parse
 from nas.bench.tournament import Match
-from nas.errors import InputError
+from nas.errors import InputError, Interrupted
 
 ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("NAS_BENCH_DATA", "")
@@ -272,6 +273,24 @@ def test_a_short_run_on_a_recorded_table(tmp_path, name):
     )
     assert outcome(again)[0]["gp_ucb"] == outcome(played)[0]["gp_ucb"]
     assert all(len(run.rows) == 30 for found in played.results for runs in found.values() for run in runs.values())
+
+
+def test_a_killed_process_is_one_message_and_the_comparison_goes_on(tmp_path):
+    """Lost without it: whom the kernel took memory from reads a traceback and of a bug."""
+    write(tmp_path)
+
+    def kill(done: int, total: int) -> None:
+        if done:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    given = {"controllers": "random", "seeds": 300, "run": tmp_path / "run"}
+    wishes = command.Wishes(str(tmp_path / "toy.yaml"), **given, processes=2)
+    with pytest.raises(Interrupted, match=r"was killed.*fewer --processes; what was played is kept in .*goes on"):
+        command.play(wishes, kill)
+    kept = lines(tmp_path / "run")
+    assert kept
+    assert outcome(play(tmp_path, **given)) == outcome(play(tmp_path, **given | {"run": tmp_path / "other"}))
+    assert lines(tmp_path / "run")[: len(kept)] == kept
 
 
 def test_ctrl_c_keeps_what_was_played_and_leaves_no_process(tmp_path):
