@@ -112,17 +112,22 @@ def run(
 
 
 def run_again(plan: Plan, folder: Path, number: int) -> Outcome:
-    """Train a recorded trial once more, in this process, with its seed; nothing is recorded.
+    """Train a recorded trial once more, in this process, with its seed and precision; nothing is recorded.
 
     Raises:
         InputError: the run has no such trial.
     """
+    from nas.train import Trainer
+
     trials = store.history(folder).trials
     if number not in trials:
         raise InputError(f"{folder} has no trial {number}; it has {len(trials)}, from 0")
     device = "cuda" if visible_gpus(os.environ) else "cpu"
     context = Context(number, seeds.derive(plan.config.seed, "train", number), device, plan.config.cluster.threads or 1)
-    return evaluate(plan.objective, Candidate.of(trials[number].proposal.candidate), context)
+    trial, objective = trials[number], plan.objective
+    if isinstance(objective, Trainer) and trial.outcome is not None:
+        objective = objective.repeating(trial.outcome.notes)
+    return evaluate(objective, Candidate.of(trial.proposal.candidate), context)
 
 
 def machine(plan: Plan) -> Search:

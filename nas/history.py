@@ -82,12 +82,21 @@ class Trial:
         return last if last and last.outcome is None and not last.abandoned else None
 
     def curve(self) -> list[tuple[int, Mapping[str, float]]]:
-        """(step, metrics) of the attempt that counts: the answered one, else the latest that reported."""
+        """(step, metrics) of the attempt that counts: the answered one, else the latest that reported.
+
+        Where that began anew (a trial that diverged in bf16 is repeated in fp32), of what it did last.
+        """
         if not self.reports:
             return []
         answered = [a.attempt for a in self.attempts if a.outcome is not None and a.outcome is self.outcome]
         wanted = answered[0] if answered else self.reports[-1][0]
-        return [(step, metrics) for attempt, step, metrics in self.reports if attempt == wanted]
+        curve: list[tuple[int, Mapping[str, float]]] = []
+        for attempt, step, metrics in self.reports:
+            if attempt == wanted:
+                if curve and step <= curve[-1][0]:
+                    curve.clear()
+                curve.append((step, metrics))
+        return curve
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import provenance, seeds, store
 from nas.cluster import Executor
-from nas.cluster.connect import connect
+from nas.cluster.connect import connect, no_gpus
 from nas.config import BudgetSettings, CallableConfig, Config, RunConfig, changes, from_plain
 from nas.errors import InputError, InvalidCandidate
 from nas.history import History
@@ -19,6 +19,7 @@ from nas.objective import Objective
 from nas.space import Costs, Space
 from nas.space.survey import require_some
 from nas.train.plugin_files import Plugin, again
+from nas.train.settings import ONLY_ON_GPUS
 
 if TYPE_CHECKING:
     from nas.train.pricing import Pricing
@@ -49,6 +50,7 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
     from nas.train.plugins import load
 
     parts = load(tuple(plugins))
+    _require_precision(config)
     with config.blaming("task"):
         task = describe(config.task, config.data, parts.datasets)
     pricing = _pricing(config, task, parts.layers)
@@ -120,6 +122,19 @@ def _require_latencies(space: Space, pricing: Pricing) -> None:
         raise InputError(*map(no_line, sorted(lacking)))
 
 
+def _require_precision(config: Config) -> None:
+    """Raises InputError where no slot can have the precision; a GPU that is too old for it is found by the trainer."""
+    wanted = config.train.precision
+    if wanted in ONLY_ON_GPUS and no_gpus(config.cluster):
+        with config.blaming("train", "precision"):
+            raise InputError(f"{wanted} needs an NVIDIA GPU, and no slot has one here; write fp32, bf16 or auto")
+
+
+def _connected(config: Config, objective: Objective, folder: Path) -> Executor:
+    _require_precision(config)  # once more: a run may go on where there is no GPU
+    return connect(config.cluster, objective, folder=folder, preload=PRELOAD)
+
+
 def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
     from nas.train import prepare
     from nas.train.plugins import load
@@ -132,7 +147,7 @@ def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
         config=config,
         space=space,
         objective=objective,
-        connect=lambda folder: connect(config.cluster, objective, folder=folder, preload=PRELOAD),
+        connect=lambda folder: _connected(config, objective, folder),
         deadline=config.train.deadline,
     )
 

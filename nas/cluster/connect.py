@@ -58,6 +58,11 @@ def connect(
         raise
 
 
+def no_gpus(settings: ClusterSettings) -> bool:
+    """Whether no slot will have a GPU."""
+    return settings.kind == "inline" or settings.gpus in (0, ()) or not visible_gpus(os.environ)
+
+
 def divide(settings: ClusterSettings, *, cores: int, memory: int, gpus: Sequence[str]) -> Slots:
     """One slot for each GPU, or for each core; where more slots than GPUs are asked for, they share them in turn.
 

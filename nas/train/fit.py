@@ -21,7 +21,7 @@ from nas.train.averaging import Average
 from nas.train.data import Resident
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.optimizers import course
-from nas.train.precision import Precision
+from nas.train.precision import LossScaling, Precision
 from nas.train.problems import Judgement, Problem
 
 EVALUATION_BATCH = 512  # at most, and at most 4 training batches: what fits in training is to fit here
@@ -74,10 +74,11 @@ def fit(
     are judged, and stand in the network at the end.
 
     Raises:
-        Diverged: the loss left the finite numbers.
+        Diverged: the loss left the finite numbers, or in fp16 gradients did at every scale.
     """
     device = data.device
     auxiliary = list(auxiliaries(network).values())
+    scaling = LossScaling(recipe.precision, device)
     batches = max(1, len(train) // recipe.batch)
     total = recipe.epochs * batches if recipe.steps is None else recipe.steps
     warmup = min(round(recipe.warmup_epochs * batches), total // 2)
@@ -98,14 +99,12 @@ def fit(
             targets = Targets(labels)
             if augmentation:
                 inputs, targets = augmentation(inputs, labels, step)
-            with recipe.precision.autocast(device):
-                outputs = network(inputs)
-            batch_loss = targets.loss(problem.loss, outputs.float())
+            batch_loss = targets.loss(problem.loss, recipe.precision.outputs(network, inputs))
             for own in (module.auxiliary_loss for module in auxiliary):
                 batch_loss = batch_loss if own is None else batch_loss + own
             optimizer.zero_grad(set_to_none=True)
-            batch_loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            scaling.backward(batch_loss)
+            scaling.step(optimizer)
             if average:
                 average.update()
             losses += batch_loss.detach()
@@ -113,6 +112,7 @@ def fit(
             if step % CHECK_EVERY == 0:
                 _require_finite(losses, step, total)
         train_loss = _require_finite(losses, step, total) / (step - epoch_start)
+        scaling.require_progress(step, total)
         seconds += time.perf_counter() - started
         epoch += 1
         parts = torch.split(validation, min(EVALUATION_BATCH, 4 * recipe.batch))
@@ -134,9 +134,7 @@ def evaluate(
     network.eval()
     for part in parts:
         inputs, targets = data.batch(part)
-        with precision.autocast(data.device):
-            outputs = network(inputs)
-        judgement.add(outputs.float(), targets)
+        judgement.add(precision.outputs(network, inputs).float(), targets)
     return judgement.result()
 
 

@@ -36,7 +36,9 @@ Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 DatasetName = Literal["digits", "fashion_mnist", "mnist", "cifar10", "shapes"]
-PrecisionName = Literal["auto", "fp32", "bf16"]
+Numbers = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp64"]  # see precision/policy.py
+PrecisionName = Literal["auto", Numbers]
+ONLY_ON_GPUS = ("tf32", "fp8")
 Scaling = Literal["none", "linear", "sqrt"]
 
 
@@ -327,6 +329,7 @@ class Hyperparameters(Regularisation):
     """What a candidate may say beside its architecture. ``learning_rate`` and ``weight_decay`` go to the optimizer."""
 
     batch_size: Positive | None = None
+    precision: PrecisionName | None = None
     optimizer: Optimizer | None = None
     learning_rate: LearningRate | None = None
     weight_decay: Decay | None = None

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from nas import seeds
-from nas.errors import InvalidCandidate, OutOfMemory
+from nas.errors import Diverged, InvalidCandidate, OutOfMemory
 from nas.train import data, memory, network, optimizers, plugins, precision, problems, sources
 from nas.train.augmentation import Augmentation
 from nas.train.averaging import Average
-from nas.train.fit import Recipe, fit
+from nas.train.fit import Recipe, Result, fit
 from nas.train.hyperparameters import chosen_optimizer, chosen_regularisation, read_hyperparameters, require_suited
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
-from nas.train.settings import TaskSettings, TrainSettings
+from nas.train.precision import Precision, Work
+from nas.train.precision.policy import MAY_OVERFLOW, named
+from nas.train.settings import Numbers, PrecisionName, TaskSettings, TrainSettings
 
 if TYPE_CHECKING:
     from nas.objective import Context
@@ -33,11 +36,12 @@ class Trainer:
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
     epochs, images_per_second (training alone), train_seconds (likewise), peak_memory (bytes; see memory.peak). Notes:
-    dtype and why, device, batch_size, optimizer, learning_rate, regularisation where there is any, weight_norm before
-    and after, and what modules observed (modules/auxiliary.py).
+    dtype and why, fallbacks (to another dtype), device, batch_size, optimizer, learning_rate, regularisation where
+    there is any, weight_norm before and after, and what modules observed (modules/auxiliary.py).
 
-    The same seed, device and number of threads give the same metrics but for times and memory, bit for bit, whatever
-    the process trained before. On a GPU this asks cuDNN for deterministic kernels.
+    The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
+    whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
+    bits is trained once more in fp32, from the same initial weights, before it counts as diverged.
     """
 
     settings: TrainSettings
@@ -46,6 +50,7 @@ class Trainer:
     data_dir: str | None = None
     steps: int | None = None  # see Recipe.steps
     plugins: tuple[Plugin, ...] = ()  # by value: a worker needs no file
+    recorded: Numbers | None = None  # the precision of a trial that is repeated: it goes before whatever was asked for
 
     def __call__(self, candidate: Candidate, context: Context) -> dict[str, float]:
         """Raises InvalidCandidate, Diverged, OutOfMemory; and InputError where the data can not be read."""
@@ -57,6 +62,10 @@ class Trainer:
     def one_batch(self) -> Trainer:
         """The same, ending after one batch: whether a candidate trains at all (``nas search --smoke``)."""
         return replace(self, steps=1)
+
+    def repeating(self, notes: Mapping[str, Any]) -> Trainer:
+        """The same, in the precision that a trial with these notes was trained in, whatever ``auto`` finds now."""
+        return replace(self, recorded=named(notes.get("dtype")))
 
     def _train(self, candidate: Candidate, context: Context, device: torch.device) -> dict[str, float]:
         parts = plugins.load(self.plugins)
@@ -73,39 +82,59 @@ class Trainer:
         train, validation = data.split_resident(samples, self.task.validation, self.seed)
         batch = min(hyperparameters.batch_size or self.settings.batch_size, len(train))
         rate = optimizers.scaled(chosen.learning_rate, batch, self.settings.scale_learning_rate)
-        policy = precision.choose(device, self.settings.precision)
         context.note(
-            dtype=policy.name,
-            dtype_reason=policy.reason,
             batch_size=batch,
             optimizer=name,
             learning_rate=rate,
             device=_device_name(device),
             **({"regularisation": said} if (said := regularisation.regularisation()) else {}),
         )
-        model = network.build(candidate, task, parts.layers).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        policy.adapt(model, device)
         problem = plugins.extended(
             problems.problem(task, regularisation.label_smoothing or 0.0), self.settings.loss, parts
         )
-        if unfit := problem.unfit(model, samples.batch(train[:2])[0]):
-            raise InvalidCandidate(unfit)
-        initial_norm = optimizers.weight_norm(model)
-        result = fit(
-            model,
-            problem,
-            lambda: problem.judgement(task, device),
-            optimizers.make(chosen, model),
-            samples,
-            train,
-            validation if self.steps is None else validation[:batch],
-            Recipe(self.settings.epochs, batch, rate, self.settings.warmup_epochs, policy, self.steps),
-            torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
-            context.report,
-            augmentation=Augmentation(regularisation, context.seed) if regularisation.augments else None,
-            average=Average(model, regularisation.average) if regularisation.average else None,
-        )
-        context.note(weight_norm={"initial": initial_norm, "final": optimizers.weight_norm(model)})
+
+        def initial() -> nn.Module:
+            torch.manual_seed(context.seed)  # weights, then dropout
+            model = network.build(candidate, task, parts.layers)
+            return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+        def trained(model: nn.Module, policy: Precision) -> Result:
+            context.note(**policy.notes())
+            policy.adapt(model, device)
+            if unfit := problem.unfit(model, samples.batch(train[:2])[0]):
+                raise InvalidCandidate(unfit)
+            initial_norm = optimizers.weight_norm(model)
+            with policy.kernels():
+                result = fit(
+                    model,
+                    problem,
+                    lambda: problem.judgement(task, device),
+                    optimizers.make(chosen, model),
+                    samples,
+                    train,
+                    validation if self.steps is None else validation[:batch],
+                    Recipe(self.settings.epochs, batch, rate, self.settings.warmup_epochs, policy, self.steps),
+                    torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
+                    context.report,
+                    augmentation=Augmentation(regularisation, context.seed) if regularisation.augments else None,
+                    average=Average(model, regularisation.average) if regularisation.average else None,
+                )
+            context.note(weight_norm={"initial": initial_norm, "final": optimizers.weight_norm(model)})
+            return result
+
+        model = initial()
+        work = Work(model, problem.loss, lambda count: samples.batch(train[:count]), batch, costs["flops"])
+        policy = self._precision(hyperparameters.precision, device, work)
+        diverged = ""
+        try:
+            result = trained(model, policy)
+        except Diverged as error:
+            if policy.name not in MAY_OVERFLOW:
+                raise
+            diverged = str(error)
+        if diverged:  # not within `except`: the error's frames hold the network that it ends
+            model = initial()
+            result = trained(model, policy.instead("fp32", f"{policy.name} diverged: {diverged}"))
         observed = {name: seen for name, module in auxiliaries(model).items() if (seen := module.observed())}
         if observed:
             context.note(observed=observed)
@@ -117,6 +146,11 @@ class Trainer:
             "train_seconds": result.train_seconds,
             "peak_memory": float(memory.peak(device)),
         }
+
+    def _precision(self, proposed: PrecisionName | None, device: torch.device, work: Work) -> Precision:
+        if self.recorded:
+            return precision.recorded(device, self.recorded)
+        return precision.choose(device, proposed or self.settings.precision, work, fixed=proposed is None)
 
 
 def _device_name(device: torch.device) -> str:
@@ -132,7 +166,7 @@ def _device_name(device: torch.device) -> str:
 
 @contextmanager
 def _reproducible(context: Context, device: torch.device) -> Iterator[None]:
-    """Seeds, threads and kernels as the context says; what the process had is put back."""
+    """Threads and kernels as the context says; what the process had is put back, its random numbers too."""
     threads = torch.get_num_threads()
     gpus = [device] if device.type == "cuda" else []
     torch.set_num_threads(context.threads)
@@ -141,7 +175,6 @@ def _reproducible(context: Context, device: torch.device) -> Iterator[None]:
             torch.random.fork_rng(gpus),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            torch.manual_seed(context.seed)  # initial weights and dropout
             yield
     finally:
         torch.set_num_threads(threads)

@@ -76,10 +76,10 @@ def test_closed_forms_equal_torchs_count(name: str, shape: Shape, settings: dict
         assert one.flops(shape, after) == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "fp64"])
 @pytest.mark.parametrize(("name", "shape", "settings"), ALL, ids=[f"{n}-{s}-{k}" for n, s, k in ALL])
 def test_every_layer_trains(name: str, shape: Shape, settings: dict[str, Any], precision: PrecisionName) -> None:
-    # A shape inferred on the meta device says nothing about kernels that are missing for real numbers, or for bf16.
+    # A shape inferred on the meta device says nothing about kernels that are missing for real numbers.
     one, cpu = layer(name, settings), torch.device("cpu")
     module = one.build(shape)
     policy = choose(cpu, precision)

@@ -16,7 +16,7 @@ from nas.errors import Diverged, InputError, InvalidCandidate, OutOfMemory
 from nas.objective import Context, evaluate
 from nas.records import Failed, Succeeded
 from nas.space import Candidate
-from nas.train import DatasetTask, Trainer, TrainSettings, data, memory, network, precision
+from nas.train import DatasetTask, Trainer, TrainSettings, data, memory
 
 NETWORK: list[Any] = [
     {"conv": 16},
@@ -173,44 +173,6 @@ def test_settings_read_as_a_config_writes_them() -> None:
         documents.validate(TrainSettings, documents.parse("{precision: bf61}", "config.yaml"))
     with pytest.raises(InputError, match=r"unknown key 'momentun'; did you mean 'momentum'"):
         documents.validate(TrainSettings, documents.parse("{optimizer: {sgd: {momentun: 0.9}}}", "config.yaml"))
-
-
-def test_precision_is_chosen_with_its_reason() -> None:
-    # "Why was this slow?" is answered by the record, or by nobody.
-    cpu = torch.device("cpu")
-    assert precision.choose(cpu, "fp32") == precision.Precision(torch.float32, "fp32 was asked for")
-    assert precision.choose(cpu, "bf16").dtype is torch.bfloat16
-    chosen = precision.choose(cpu, "auto")
-    assert (chosen.dtype is torch.bfloat16) == ("natively" in chosen.reason)
-
-
-def test_bf16_learns_as_fp32_does() -> None:
-    # Speed that costs accuracy would be paid for by every trial.
-    losses = [trainer(precision=name, epochs=4)(candidate(), Context(0, 1))["loss"] for name in ("fp32", "bf16")]
-    assert losses[1] == pytest.approx(losses[0], rel=0.1)
-
-
-def test_what_a_cpu_computes_slowly_in_bf16_stays_fp32() -> None:
-    # Group norms and wide depthwise convolutions took 2 to 3 times as long in bf16: a search over them would crawl.
-    entries = [{"conv": 8}, {"depthwise_conv": 5}, {"norm": "group"}, {"depthwise_conv": 3}, *NETWORK[-3:]]
-    task = {"channels": 1, "height": 8, "width": 8, "classes": 10}
-    model = network.build(candidate(entries), task)
-    torch.manual_seed(1)
-    image = torch.randn(4, 1, 8, 8)
-    expected = model.eval()(image)
-    policy = precision.Precision(torch.bfloat16, "for the test")
-    cpu = torch.device("cpu")
-    policy.adapt(model, cpu)
-    with policy.autocast(cpu):
-        assert torch.allclose(model(image).float(), expected, atol=0.05)
-        given = torch.randn(4, 8, 8, 8).bfloat16()
-        for index, as_fp32 in ((1, True), (2, True), (3, False)):
-            module = model[index]
-            exact = type(module).forward(module.double(), given.double()).bfloat16()
-            module.float()
-            same = (module(given) == exact).double().mean()  # nearly all, where only the end is rounded
-            assert (same > 0.99) == as_fp32, module
-            assert module(given).dtype is torch.bfloat16
 
 
 def test_peak_memory_is_the_trials_own() -> None:

@@ -65,7 +65,7 @@ class Experts(Auxiliary):
     def _route(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gates (tokens, experts), the experts chosen (tokens, top_k), and the share of each in a token's answer."""
         with torch.autocast("cpu" if flat.is_meta else flat.device.type, enabled=False):  # meta has no autocast
-            gates = self.router(flat.float()).softmax(1)
+            gates = self.router(flat.to(self.router.weight.dtype)).softmax(1)
         share, chosen = gates.topk(self.settings.top_k)
         return gates, chosen, share / share.sum(1, keepdim=True) if self.settings.top_k > 1 else share
 

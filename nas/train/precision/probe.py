@@ -1,0 +1,136 @@
+"""Which precision trains a network fastest: a few of its own steps are timed, in at most half a second.
+
+A copy of the network is trained on (forward and backward, no step of the optimizer), so that the trial's own weights,
+statistics and random numbers are as if nothing had been tried. A few samples come first: what they take says whether a
+whole batch fits into the time. What does not is not measured, and the caller's rule decides.
+
+What was found is kept for the process by device, threads and shape class (inputs, batch and FLOPs within a factor of
+two, kinds of layers), so that a run's trials do not pay for it again and again. It depends on time, and so may differ
+from process to process: a trial's record holds what was chosen, and `nas trial --run-again` takes it from there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nas.train.precision.policy import Precision
+from nas.train.settings import Numbers
+
+SECONDS = 0.5  # at most, for all precisions together
+STEPS = 5  # whole batches timed in each, as far as time allows
+FEW = 8  # samples of the first step
+GAIN = 1.05  # that one must be faster than the first named: less is noise, and the first is the safest
+LARGEST_COPIES = 2**28  # bytes of weights: copying more takes too much of the time
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Work:
+    """What a trial's steps are made of, so that they can be tried. ``flops``: forward, of one sample."""
+
+    network: nn.Module  # not adapted to any precision yet
+    loss: Callable[[Tensor, Tensor], Tensor]  # of outputs and targets
+    samples: Callable[[int], tuple[Tensor, Tensor]]  # inputs and targets of a batch of that size
+    batch: int
+    flops: float
+
+    @property
+    def step_flops(self) -> float:
+        """Forward and backward, which takes twice as many."""
+        return 3 * self.flops * self.batch
+
+
+def decided(work: Work, names: Sequence[Numbers]) -> Precision | None:
+    """The fastest, with what was measured as its reason; None where there was no time. Asked once for a shape class."""
+    key = (_shape_class(work), *names)
+    known = key in _DECIDED
+    if not known:
+        _DECIDED[key] = _fastest(timed(work, names), names[0])
+    name, measured = _DECIDED[key]
+    if name is None:
+        return None
+    return Precision(name, f"auto: {measured}{', timed for an earlier trial of this shape' if known else ''}")
+
+
+_DECIDED: dict[Hashable, tuple[Numbers | None, str]] = {}
+
+
+def _fastest(seconds: Mapping[Numbers, float], first: Numbers) -> tuple[Numbers | None, str]:
+    if first not in seconds:
+        return None, ""
+    best = min(seconds, key=lambda name: seconds[name])
+    measured = ", ".join(
+        f"{name} {took * 1e3:.3g} ms" if math.isfinite(took) else f"{name} longer" for name, took in seconds.items()
+    )
+    chosen = best if seconds[best] * GAIN <= seconds[first] else first
+    return chosen, f"a step takes {measured}"
+
+
+def timed(work: Work, names: Sequence[Numbers], limit: float = SECONDS) -> dict[Numbers, float]:
+    """Seconds of a step by precision, the median of some. Those for which there was no time, or that raised, have inf;
+    if the first named is one of them, there is nothing to compare with, and the result is empty.
+    """
+    weights = sum(p.numel() * p.element_size() for p in work.network.parameters())
+    if weights * len(names) > LARGEST_COPIES:
+        return {}
+    end = time.perf_counter() + limit
+    device = work.samples(1)[0].device
+    found: dict[Numbers, float] = {}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for number, name in enumerate(names):
+            now = time.perf_counter()
+            try:
+                found[name] = _step_seconds(work, name, device, now + (end - now) / (len(names) - number))
+            except RuntimeError:  # no kernel for it here, or no memory: the trial itself will say, if it comes to that
+                found[name] = math.inf
+            if math.isinf(found[names[0]]):
+                return {}
+    return found
+
+
+def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float) -> float:
+    """The median of some steps that were over by ``end`` (of time.perf_counter); inf where not even one would be."""
+    precision = Precision(name, "probe")
+    network = deepcopy(work.network).train()
+    precision.adapt(network, device)
+
+    def step(samples: int) -> float:
+        inputs, targets = work.samples(samples)
+        _wait(device)
+        started = time.perf_counter()
+        with precision.kernels():
+            work.loss(precision.outputs(network, inputs), targets).backward()  # type: ignore[no-untyped-call]
+        _wait(device)
+        network.zero_grad(set_to_none=True)
+        return time.perf_counter() - started
+
+    few = min(FEW, work.batch)
+    step(few)  # kernels are looked for, or made
+    expected = step(few) * work.batch / few
+    took: list[float] = []
+    while len(took) <= STEPS and time.perf_counter() + expected < end:
+        took.append(step(work.batch))
+        expected = took[-1]
+    measured = took[1:] or took  # the first warms up, where there are others
+    return sorted(measured)[len(measured) // 2] if measured else math.inf
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _shape_class(work: Work) -> Hashable:
+    inputs, _ = work.samples(1)
+    kinds = frozenset(
+        type(m).__name__ for m in work.network.modules() if next(m.parameters(recurse=False), None) is not None
+    )
+    device = torch.cuda.get_device_name(inputs.device) if inputs.device.type == "cuda" else inputs.device.type
+    size = (round(math.log2(work.batch)), round(math.log2(max(1.0, work.flops))))
+    return (device, torch.get_num_threads(), inputs.shape[1:], size, kinds)
