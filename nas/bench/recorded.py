@@ -213,7 +213,7 @@ def join(
         "table": table.checksum,
         "dataset": spec.datasets[dataset],
         "protocol": running,
-        **spec.model_dump(include={"cells", "values", "better", "scale"}),
+        **spec.model_dump(include={"cells", "values", "equals", "better", "scale"}),  # equals: what ends a run early
     }
     rows = _rows(spec, document, space, columns)
     log = spec.scale == "log"

@@ -99,6 +99,9 @@ def test_a_change_of_protocol_table_or_settings_is_another_result(tmp_path):
     (tmp_path / "toy.csv").write_text((tmp_path / "toy.csv").read_text().rstrip("\n"))
     play(tmp_path, seeds=1, controllers="evolution")  # the table's checksum
     assert len(lines(tmp_path / "run")) == 6
+    (tmp_path / "toy.yaml").write_text(text.replace("equals: group\n", ""))
+    play(tmp_path, seeds=1, controllers="evolution")  # a run that stopped at an equal of the goal did not find the goal
+    assert len(lines(tmp_path / "run")) == 7
 
 
 def test_everybody_is_told_the_same_of_a_row(tmp_path):
