@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from nas.bench.recorded import Recorded
 from nas.bench.tournament import Results
 
 QUANTILES = {"median": 0.5, "p10": 0.1, "p90": 0.9}
+EARLY = {"diagnosis": "because most candidates failed alike", "exhausted": "with nothing left to propose"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,27 @@ def plain(recorded: Recorded, results: Results) -> dict[str, Any]:
     told = {name: [line.plain() for line in lines] for name, lines in compare(recorded, results).items()}
     protocol = recorded.protocol.model_dump() | {"seconds": recorded.budget_seconds}
     where = {"benchmark": recorded.name, "dataset": recorded.dataset, "protocol": recorded.protocol_name}
-    return {**where, "settings": protocol, "measures": told, "wall_seconds": _walls(results)}
+    return {**where, "settings": protocol, "measures": told, "wall_seconds": _walls(results), "ended": _ends(results)}
 
 
 def _walls(results: Results) -> Mapping[str, float]:
     """Mean seconds that a run took here."""
     walls = {name: [trace.wall_seconds for trace in runs.values()] for name, runs in results.items() if runs}
     return {name: math.fsum(times) / len(times) for name, times in walls.items()}
+
+
+def _ends(results: Results) -> Mapping[str, Mapping[str, int]]:
+    """Why searches ended, and how many of each contender's."""
+    return {name: Counter(trace.reason for trace in runs.values()) for name, runs in results.items() if runs}
+
+
+def _early(results: Results) -> str:
+    """A table that lacks many candidates ends searches by the machine's diagnosis: that is no result."""
+    told = []
+    for reason, words in EARLY.items():
+        counts = [f"{name} {ends[reason]}" for name, ends in _ends(results).items() if reason in ends]
+        told += [f"{words}: {', '.join(counts)}"] if counts else []
+    return "\nended before the budget " + "; ".join(told) if told else ""
 
 
 def _heading(recorded: Recorded, results: Results) -> str:
@@ -105,7 +121,7 @@ def _heading(recorded: Recorded, results: Results) -> str:
         f"{protocol.workers:,} workers" if protocol.workers > 1 else "",
     ]
     walls = ", ".join(f"{name} {seconds:.1f}" for name, seconds in _walls(results).items())
-    return "; ".join(filter(None, words)) + f"\nseconds a run took: {walls}"
+    return "; ".join(filter(None, words)) + f"\nseconds a run took: {walls}{_early(results)}"
 
 
 def _number(value: float) -> str:

@@ -132,6 +132,20 @@ def test_the_order_of_play_and_who_plays_fewer_seeds(tmp_path):
     assert len(matches) == 2 * (100 + 50)
 
 
+def test_searches_that_ended_early_are_told(tmp_path):
+    """Lost without it: a table that lacks most candidates looks like one on which nobody finds anything."""
+    write(tmp_path)
+    text = (tmp_path / "toy.csv").read_text().splitlines()
+    (tmp_path / "toy.csv").write_text("\n".join(text[:5]))  # 4 of 36 candidates
+    played = play(tmp_path)
+    ended = played.plain()["benchmarks"][0]["ended"]
+    alike = [f"{name} {ends['diagnosis']}" for name, ends in ended.items() if "diagnosis" in ends]
+    assert len(alike) >= 2
+    assert f"ended before the budget because most candidates failed alike: {', '.join(alike)}\n" in played.page()
+    write(tmp_path)
+    assert "ended before" not in play(tmp_path).page()
+
+
 def test_the_page_and_the_picture(tmp_path):
     write(tmp_path)
     played = play(tmp_path, seeds=6)
