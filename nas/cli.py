@@ -89,6 +89,15 @@ def search(
     ] = None,
     trials: Annotated[int | None, typer.Option(metavar="N", help="End after N trials.")] = None,
     time: Annotated[str | None, typer.Option(metavar="TIME", help="End after this much time: 90s, 10m, 1h30m.")] = None,
+    device_seconds: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End after this much time of all workers together: 900, 2h.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="REWARD", help="Stop when a trial reaches it: 0.93, or {loss: 0.2}.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N trials in a row without a new best.")
+    ] = None,
     controller: Annotated[
         str | None, typer.Option(metavar="NAME", help="rl, evolution, random, or optuna:SAMPLER (optuna:tpe, ...).")
     ] = None,
@@ -107,7 +116,7 @@ def search(
     ] = None,
     plugin: PluginOption = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start a new run beside one that is there: <name>-2, -3, ...")
+        bool, typer.Option("--fresh", help="Start a new run beside one that is there: <name>-2, ...")
     ] = False,
     smoke: Annotated[
         bool,
@@ -117,7 +126,7 @@ def search(
 ) -> None:
     """Run a search, or go on with an unfinished one.
 
-    An unfinished run goes on where it stopped; only budget and cluster may differ from what it was started with.
+    An unfinished run goes on where it stopped; only budget, stop and cluster may differ from what it was started with.
     A finished run prints its leaderboard. Nothing is ever deleted.
     """
     from nas import config as configs
@@ -128,11 +137,15 @@ def search(
         "warm_start": None if warm_start is None else str(warm_start),
         "budget.trials": trials,
         "budget.time": time,
+        "budget.device_seconds": device_seconds,
+        "stop.patience": patience,
         "controller": controller,
         "cluster.workers": workers,
         "seed": seed,
     }
     overrides = [_override(key, value) for key, value in flags.items() if value is not None]
+    if target is not None:
+        overrides.append(configs.read_as("stop.reward", target, f"--target {target}"))
     plugins = _plugins(plugin)
     settings = configs.load(config, [*overrides, *map(configs.parse_set, set_ or [])], plugins)
     if smoke:
@@ -143,7 +156,7 @@ def search(
     plan = plans.plan(settings, plugins)
     if recorded:
         plans.going_on(plan, recorded, folder)  # refuses another search than the recorded one
-    if recorded and plans.finished(recorded, settings.budget):
+    if recorded and plans.finished(recorded, settings):
         _note(f"{folder} is finished; --fresh starts a new run beside it")
         _finish(folder, recorded, json)
         return
@@ -615,12 +628,8 @@ def _display() -> Iterator[Callable[[Status], None]]:
     from time import monotonic
 
     last: list[float | int] = [0.0, 0]  # when a line was printed, and how many trials had ended then
-    said: set[str] = set()
 
     def show(status: Status) -> None:
-        if status.message and not said:
-            said.add(status.message)
-            _note(status.message)
         if status.counted != last[1] and monotonic() - last[0] >= 5:
             last[:] = [monotonic(), status.counted]
             _note(report.line(status))
@@ -644,6 +653,10 @@ def _report_end(ended: Ended) -> None:
         _note(f"stopped, with everything recorded; go on with: {_resume(ended.folder)}")
     elif ended.reason == "diagnosis":
         _note(f"stopped: {ended.message}")
+    elif ended.reason == "stopped":
+        _note(f"the search stopped before its budget: {ended.message}")
+    elif ended.reason == "budget":
+        _note(f"the search ended: {ended.message}")
     elif ended.reason == "exhausted":
         _note(f"the search ended before its budget: {ended.message}")
 

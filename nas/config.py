@@ -10,6 +10,7 @@ its journal, whole, defaults filled in.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from nas.cluster.settings import ClusterSettings
 from nas.controllers.settings import RLSettings, Settings
 from nas.documents import Document
 from nas.errors import InputError, Problem
+from nas.pareto import Vector
 from nas.reward import Direction, RewardSettings
 from nas.space.words import is_number
 from nas.train import metrics, sources
@@ -42,25 +44,74 @@ from nas.train.settings import FILES, Kind, Located, TaskSettings, TrainSettings
 if TYPE_CHECKING:
     from nas.train.plugins import Parts
 
-MAY_CHANGE = ("budget", "cluster", "data")  # parts that may differ when a run is gone on with
+MAY_CHANGE = ("budget", "stop", "cluster", "data")  # parts that may differ when a run is gone on with
 DEFAULT_TRIALS = 100
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class BudgetSettings(BaseModel):
-    """When a search ends: at whichever comes first. With neither, after 100 trials."""
+    """When a search ends, over all its workers: at whichever comes first. With none, after 100 trials."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trials: Annotated[int, Field(ge=1)] | None = None  # that are trained; duplicates are not counted
     time: Annotated[documents.Seconds, Field(gt=0)] | None = None  # summed active time
+    device_seconds: Annotated[documents.Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
+    epochs: Annotated[int, Field(ge=1)] | None = None  # that all attempts trained, summed
 
     @model_validator(mode="before")
     @classmethod
     def _some_end(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("trials") is None and data.get("time") is None:
+        if isinstance(data, Mapping) and all(data.get(name) is None for name in cls.model_fields):
             return {**data, "trials": DEFAULT_TRIALS}
         return data
+
+
+def _target(value: Any) -> Any:
+    numbers = value.values() if isinstance(value, Mapping) and value else [value]
+    if value is not None and not all(map(is_number, numbers)):
+        raise ValueError("a target is the reward as a number, 0.93, or a metric with its number, {loss: 0.2}")
+    return value
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Target = Annotated[Finite | Annotated[dict[str, Finite], Field(min_length=1)], BeforeValidator(_target)]
+
+
+class StopSettings(BaseModel):
+    """When a search stops before its budget ends: at whichever holds first. Nothing begins then, and what runs may end.
+
+    >>> StopSettings(reward=0.93).target(RewardSettings(maximize="accuracy"))
+    (0.93,)
+    >>> StopSettings(reward={"loss": 0.2}).target(RewardSettings(objectives={"flops": "minimize", "loss": "minimize"}))
+    (-inf, -0.2)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reward: Target | None = None  # that one trial reaches; by objective, in its metric's own unit
+    patience: Annotated[int, Field(ge=1)] | None = None  # trials in a row without a new best, or a growing front
+    device_seconds: Annotated[documents.Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
+
+    def target(self, reward: RewardSettings) -> Vector | None:
+        """What the vector of a reward is to reach in every place. Raises InputError where ``reward`` has no such."""
+        wishes = reward.wishes
+        if self.reward is None:
+            return None
+        if not isinstance(self.reward, Mapping):
+            if reward.objectives:
+                raise InputError(f"with several objectives say of which: {{{next(iter(wishes))}: {self.reward:g}}}")
+            if reward.minimize and not reward.limits:
+                raise InputError(f"the reward is minus the {reward.metric}; write {{{reward.metric}: {self.reward:g}}}")
+            return (self.reward,)
+        if reward.limits:
+            raise InputError("with limits a reward is more than its metric; write the reward that is wanted, a number")
+        for name in self.reward:
+            if name not in wishes:
+                raise InputError(f"{name!r} is no objective of this search{documents.hint(name, wishes)}")
+        never = {name: -math.inf if way == "maximize" else math.inf for name, way in wishes.items()}
+        told = {**never, **self.reward}
+        return tuple(told[name] if way == "maximize" else -told[name] for name, way in wishes.items())
 
 
 def _run_name(value: Any) -> Any:
@@ -97,6 +148,7 @@ class RunConfig(BaseModel):
     controller: Annotated[Settings, PlainValidator(_controller), PlainSerializer(_controller_plain)] = RLSettings()
     reward: RewardSettings = Field(default_factory=RewardSettings)
     budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings(trials=DEFAULT_TRIALS))
+    stop: StopSettings = Field(default_factory=StopSettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     warm_start: Located | None = None  # an earlier run's folder, from which the controller learns; see warm_start.py
 
@@ -172,7 +224,12 @@ def parse_set(text: str) -> Override:
         raise InputError(Problem("write --set dotted.key=value, e.g. --set train.epochs=3", flag))
     if not value.strip():
         raise InputError(Problem("the value is missing; write null for none", flag))
-    return Override(key.strip(), documents.parse(value, flag).data, flag)
+    return read_as(key.strip(), value, flag)
+
+
+def read_as(key: str, text: str, flag: str) -> Override:
+    """The value of a flag as YAML has it. Raises InputError where it is none."""
+    return Override(key, documents.parse(text, flag).data, flag)
 
 
 def load(name: str | Path, overrides: Sequence[Override] = (), plugins: Sequence[Plugin] = ()) -> Config:
@@ -274,12 +331,15 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
         problems.extend(_wrong_loss(document, config, own))
         problems.extend(_wrong_wishes(document, config.reward, config.task.kind, own))
         problems.extend(_unrecorded_wishes(document, config, own))
+        if not config.reward.objectives and config.reward.maximize is None and config.reward.minimize is None:
+            wish = metrics.default_reward(config.task.kind)
+            config = config.model_copy(update={"reward": config.reward.model_copy(update=wish)})
+        try:
+            config.stop.target(config.reward)
+        except InputError as error:
+            problems.extend(_placed(problem, document, ("stop", "reward")) for problem in error.problems)
     if problems:
         raise InputError(*problems)
-    if not config.reward.objectives and config.reward.maximize is None and config.reward.minimize is None:
-        assert config.task.kind is not None
-        wish = metrics.default_reward(config.task.kind)
-        config = config.model_copy(update={"reward": config.reward.model_copy(update=wish)})
     return config
 
 

@@ -24,12 +24,15 @@ from pathlib import Path
 from nas import controllers, provenance, reward, seeds, snapshots, store, warm_start
 from nas.cluster import Executor
 from nas.cluster.connect import visible_gpus
+from nas.cluster.inline import InlineExecutor
 from nas.errors import InputError, Interrupted
 from nas.history import History
-from nas.machine import Budget, Cancel, End, EndReason, Instruction, Launch, Record, Search
+from nas.limits import Budget, Stop
+from nas.machine import AskToStop, Cancel, End, EndReason, Instruction, Launch, Record, Search
 from nas.objective import Context, evaluate
 from nas.plan import Plan, going_on
 from nas.records import (
+    Adopted,
     Answered,
     Attempt,
     BudgetChanged,
@@ -139,8 +142,17 @@ def machine(plan: Plan) -> Search:
         assignments = plan.space.count().exact
     except InputError:
         assignments = None  # too entangled to count; a thousand repeats in a row will tell
-    budget = Budget(config.budget.trials, config.budget.time)
-    return Search(controller, partial(reward.compute, config.reward), budget, assignments)
+    budget, stop = config.budget, config.stop
+    with config.blaming("stop", "reward"):
+        target = stop.target(config.reward)
+    return Search(
+        controller,
+        partial(reward.compute, config.reward),
+        Budget(budget.trials, budget.time, budget.device_seconds, budget.epochs),
+        assignments,
+        Stop(target, stop.patience, stop.device_seconds),
+        plan.epochs,
+    )
 
 
 def lessons(plan: Plan) -> Taught | None:
@@ -162,10 +174,7 @@ class _Drive:
     executor: Executor | None = None
 
     def open(self, taught: Taught | None) -> None:
-        """Record the run's first event or what changed since, and adopt the results that attempts left behind.
-
-        What the journal has is settled first: adopted results come after it, as they would have without the kill.
-        """
+        """Record the run's first event or what changed since, and adopt the results that attempts left behind."""
         history = self.search.history
         changes = going_on(self.plan, history, self.folder)
         if history.started is None:
@@ -175,19 +184,23 @@ class _Drive:
             self._record(taught)
         if changes:
             self._record(BudgetChanged(changes))
-        self._act([Tick()])
-        for trial in list(history.open.values()):
+        self._act([Adopted(list(self._left_behind()))])
+
+    def _left_behind(self) -> Iterator[Answered]:
+        for trial in self.search.history.open.values():
             folder = self._trial_folder(trial.number)
             self._sweep(trial.number)
             known = {a.attempt for a in trial.attempts if a.outcome is None}
             for attempt, outcome in read_results(folder, self._run_id(), trial.number, trial.proposal.hash):
                 if attempt in known:
-                    self._act([Answered(trial.number, attempt, outcome)])
+                    yield Answered(trial.number, attempt, outcome)
 
     def loop(self, asked_to_stop: Callable[[], bool], observe: Observer) -> None:
         if self.search.over:
             return
         self.executor = self.plan.connect(self.folder)
+        if isinstance(self.executor, InlineExecutor):  # which is in an attempt while it waits
+            self.executor.hear = lambda report: self._act([report])
         next_look = 0.0
         try:
             while not self.search.over:
@@ -216,9 +229,11 @@ class _Drive:
                 case Launch():
                     assert self.executor is not None, "nothing is launched before there are slots"
                     self.executor.start(self._attempt(instruction))
+                case AskToStop(trial, attempt) if self.executor is not None:
+                    self.executor.stop(trial, attempt)
                 case Cancel(trial, attempt) if self.executor is not None:
                     self.executor.cancel(trial, attempt)
-                case Record() | Cancel() | End():
+                case Record() | AskToStop() | Cancel() | End():
                     pass
 
     def _sweep(self, trial: int) -> None:

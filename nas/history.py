@@ -27,6 +27,7 @@ from nas.records import (
     Proposed,
     RunEnded,
     RunStarted,
+    Succeeded,
     Taught,
     TrialEnded,
     TrialReported,
@@ -45,6 +46,8 @@ class AttemptRecord:
     answered: float | None = None
     outcome: Outcome | None = None
     abandoned: bool = False  # its driver is gone: nobody waits for it, though its result may still be found
+    step: int = 0  # of its last report, or what its answer says
+    epochs: int = 0  # that it has trained: its steps, and those before it began anew
 
 
 @dataclass(slots=True)
@@ -116,6 +119,7 @@ class History:
     epochs: int = 0  # how many drivers there have been
     workers: int = 0  # slots of the present driver
     last_event: float = 0.0
+    epochs_trained: int = 0  # by all attempts
     _active: float = 0.0  # seconds that earlier drivers were at it
     _driver_since: float = 0.0
     _available: float = 0.0  # worker-seconds on offer, up to _available_since
@@ -149,7 +153,9 @@ class History:
             case AttemptAnswered():
                 self._answered(event, time)
             case TrialReported():
-                self.trials[event.trial].reports.append((event.attempt, event.step, event.metrics))
+                trial = self.trials[event.trial]
+                trial.reports.append((event.attempt, event.step, event.metrics))
+                self._trained(trial.attempts[event.attempt], event.step)
             case TrialEnded():
                 self._trial_ended(event, time)
             case LateResult():
@@ -168,9 +174,13 @@ class History:
         """Busy over available worker-seconds, 0 to 1; 0 where no worker has been there yet."""
         until = self.last_event if now is None else now
         available = self._available + self.workers * max(0.0, until - self._available_since)
+        return min(1.0, self.device_seconds(now) / available) if available > 0 else 0.0
+
+    def device_seconds(self, now: float | None = None) -> float:
+        """Summed time that slots, of one device each, were busy with attempts, with those of no result too."""
+        until = self.last_event if now is None else now
         running = (trial.running_attempt() for trial in self.open.values())
-        busy = self._busy + sum(max(0.0, until - attempt.started) for attempt in running if attempt)
-        return min(1.0, busy / available) if available > 0 else 0.0
+        return self._busy + sum(max(0.0, until - attempt.started) for attempt in running if attempt)
 
     def _take_over(self, event: DriverTookOver, time: float) -> None:
         if self.epochs:
@@ -194,9 +204,17 @@ class History:
         if not attempt.abandoned:
             self._busy += time - attempt.started
         attempt.outcome, attempt.answered = event.outcome, time
+        self._trained(attempt, max(attempt.step, epochs_of(event.outcome)))  # reports may be lost, or there are none
         trial.answers.append(event.attempt)
         if trial.running_attempt() is None:
             trial.state = "pending"
+
+    def _trained(self, attempt: AttemptRecord, step: int) -> None:
+        """It has come so far. A step back is a new beginning: what diverged in bf16 is repeated in fp32."""
+        more = step - attempt.step if step >= attempt.step else max(0, step)
+        attempt.step = step
+        attempt.epochs += more
+        self.epochs_trained += more
 
     def _trial_ended(self, event: TrialEnded, time: float) -> None:
         trial = self.trials[event.trial]
@@ -248,6 +266,7 @@ _PLAIN = (
         "tally",
         "failed",
         "rejected",
+        "epochs_trained",
     ),
     *("_active", "_driver_since", "_available", "_available_since", "_busy"),
 )
@@ -292,6 +311,11 @@ class Recorded(MutableMapping[int, Trial]):
 
     def __len__(self) -> int:
         return self._count
+
+
+def epochs_of(outcome: Outcome) -> int:
+    """That an attempt with this outcome trained, by its metric ``epochs``; 0 where it does not say."""
+    return int(outcome.metrics.get("epochs", 0)) if isinstance(outcome, Succeeded) else 0
 
 
 def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,11 @@
 
 What a run is changes in ``apply`` alone, and ``handle`` calls it for every event that it asks to be recorded. So it is
 a function of the journal, and resuming is feeding the journal to ``apply``: nothing is asked of the controller again.
-What only a live driver has stays beside it: that it was asked to stop, that the run is over, which trials are to be
-settled next. The
-driver performs instructions in order, with every Record journaled and synced before the first Launch.
+What only a live driver has stays beside it: that it was asked to stop, that the run is over or winds up, which trials
+are to be settled next. The driver performs instructions in order, with every Record journaled and synced before the
+first Launch. Why a run ends by its own settings is said in limits.py.
 
-Left out: rungs and promotion (reports are recorded, nothing stops on them yet), back-off between machine failures.
+Left out: rungs and promotion (reports are recorded and counted), back-off between machine failures.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ import orjson
 from nas.controllers import Controller, Teachable
 from nas.errors import InputError
 from nas.history import History, Trial
+from nas.limits import Budget, Stop
 from nas.pareto import Vector, dominates, worst
 from nas.records import (
     MACHINE_FAILURES,
     SUSPECT_WHEN_REUSED,
+    Adopted,
     Answered,
     AttemptAnswered,
     AttemptStarted,
@@ -64,15 +66,7 @@ DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space
 RECENT = 10  # distinct candidates looked at for a diagnosis ...
 ALIKE = 6  # ... and how many of them must have failed the same way
 
-EndReason = Literal["budget", "exhausted", "diagnosis", "interrupted"]
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Whichever is used up first; None is without limit."""
-
-    trials: int | None = None  # duplicates are not counted
-    seconds: float | None = None  # of summed active time; what runs then is cut off, and charged to nobody
+EndReason = Literal["budget", "stopped", "exhausted", "diagnosis", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +83,14 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class AskToStop:
+    """Its next report says so; it answers with what it has reached."""
+
+    trial: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     trial: int
     attempt: int
@@ -100,7 +102,7 @@ class End:
     message: str = ""
 
 
-Instruction = Record | Launch | Cancel | End
+Instruction = Record | Launch | AskToStop | Cancel | End
 
 
 @dataclass(slots=True)
@@ -115,6 +117,8 @@ class Search:
     reward: Callable[[Mapping[str, float], float], Reward]  # of metrics and seconds; InputError where one is missing
     budget: Budget
     assignments: int | None = None
+    stop: Stop = field(default_factory=Stop)
+    full_length: int | None = None  # epochs of a whole attempt, where they are known
     history: History = field(default_factory=History)
     stopping: bool = False
     over: End | None = None
@@ -130,6 +134,9 @@ class Search:
     _nothing_left: str = ""  # the controller's reason, once it had one
     _repeats: int = 0  # duplicates since the last new candidate
     _counted: int = 0  # trials that the budget pays for
+    _without_new_best: int = 0  # trials that ended in a row
+    _reporter: tuple[int, int] | None = None  # whose report is being handled
+    _winding_up: dict[tuple[int, int], int] | None = None  # attempts that are let end -> step when that was decided
     _recent: deque[tuple[int, str]] = field(
         default_factory=lambda: deque(maxlen=RECENT)
     )  # (trial, how it failed or "")
@@ -143,13 +150,21 @@ class Search:
         out: list[Instruction] = []
         if self.over:
             return out
+        self._reporter = None
         match happening:
+            case Adopted(answers):
+                self._settle(now, out)  # what the journal has comes first, as it would have without the kill
+                for answer in answers:
+                    if answer.trial in self.history.open:
+                        self._answered(answer.trial, answer.attempt, answer.outcome, now, out)
+                        self._settle(now, out)
             case SlotsChanged(slots):
                 self._record(WorkersChanged(slots), now, out)
             case Answered(trial, attempt, outcome):
                 self._answered(trial, attempt, outcome, now, out)
             case Reported(trial, attempt, step, metrics):
                 if (trial, attempt) in self._running:
+                    self._reporter = (trial, attempt)
                     self._record(TrialReported(trial, attempt, step, metrics), now, out)
             case StopRequested():
                 self.stopping = True
@@ -214,9 +229,11 @@ class Search:
 
     def _start(self, now: float, out: list[Instruction]) -> None:
         while not self.stopping and not self._diagnosis and len(self._running) < self.history.workers:
+            if self._used_up(now):
+                return
             if self._waiting:
                 self._launch(min(self._waiting), now, out)
-            elif self._budget_left(now) and not self._exhausted():
+            elif not self._enough(now) and not self._exhausted():
                 proposal = self.controller.ask(len(self.history.trials))
                 if isinstance(proposal, Exhausted):
                     self._nothing_left = proposal.reason
@@ -235,19 +252,51 @@ class Search:
     def _end_if_done(self, now: float, out: list[Instruction]) -> None:
         if self._diagnosis:
             self._end(End("diagnosis", self._diagnosis), now, out)
-        elif self._time_is_up(now):
-            cut = len({trial for trial, _ in self._running} | self._waiting)
-            self._end(End("budget", f"time is up: {cut} trials were cut off, and not counted" if cut else ""), now, out)
+        elif self.budget.time_is_up(self.history, now):
+            self._cut_off(now, out)
+        elif self.budget.epochs_are_up(self.history):
+            self._wind_up(now, out)
         elif self._running:
             return
         elif self._waiting and not self.stopping:
             return  # for a slot
-        elif not self._waiting and not self._budget_left(now):
-            self._end(End("budget"), now, out)
+        elif not self._waiting and (why := self._stops(now)):
+            self._end(End("stopped", f"{why}; a stop that is farther goes on"), now, out)
+        elif not self._waiting and self._trials_are_up():
+            self._end(
+                End("budget", f"{self._counted:,} trials are done (budget.trials); a larger budget goes on"), now, out
+            )
         elif not self._waiting and self._exhausted():
             self._end(End("exhausted", self._exhausted()), now, out)
         elif self.stopping:
             self._end(End("interrupted"), now, out)
+
+    def _wind_up(self, now: float, out: list[Instruction]) -> None:
+        """Cut off who is in an epoch more than the budget has; who has trained its last one only has to answer.
+
+        Where it is not known which one is the last, that may be the one whose report used the budget up: it is asked
+        to stop, and cut off when it has gone on for two epochs all the same.
+        """
+        if self._winding_up is None:
+            self._winding_up = {key: self._step(key) for key in self._running if self._trained_its_last(key)}
+            out.extend(Cancel(*key) for key in sorted(self._running - self._winding_up.keys()))
+            if self.full_length is None:
+                out.extend(AskToStop(*key) for key in self._winding_up)
+        heeding = {key for key, then in self._winding_up.items() if self._step(key) < then + 2}
+        if not heeding & self._running:
+            self._cut_off(now, out)
+
+    def _trained_its_last(self, key: tuple[int, int]) -> bool:
+        return key == self._reporter if self.full_length is None else self._step(key) >= self.full_length
+
+    def _step(self, key: tuple[int, int]) -> int:
+        trial, attempt = key
+        return self.history.trials[trial].attempts[attempt].step
+
+    def _cut_off(self, now: float, out: list[Instruction]) -> None:
+        cut = len({trial for trial, _ in self._running} | self._waiting)
+        words = f": {cut} trial{'s were' if cut > 1 else ' was'} cut off, and not counted" if cut else ""
+        self._end(End("budget", f"{self._used_up(now)}{words}; a larger budget goes on"), now, out)
 
     def _end(self, end: End, now: float, out: list[Instruction]) -> None:
         self.over = end
@@ -255,12 +304,19 @@ class Search:
         self._record(RunEnded(end.reason, end.message, self.digest()), now, out)
         out.append(end)
 
-    def _budget_left(self, now: float) -> bool:
-        used_up = self.budget.trials is not None and self._counted >= self.budget.trials
-        return not used_up and not self._time_is_up(now)
+    def _enough(self, now: float) -> bool:
+        """Whether no trial more is to be proposed; what runs may end."""
+        return self._trials_are_up() or bool(self._stops(now))
 
-    def _time_is_up(self, now: float) -> bool:
-        return self.budget.seconds is not None and self.history.active_seconds(now) >= self.budget.seconds
+    def _trials_are_up(self) -> bool:
+        return self.budget.trials is not None and self._counted >= self.budget.trials
+
+    def _stops(self, now: float) -> str:
+        return self.stop.holds(self.best, self._without_new_best, self.history, now)
+
+    def _used_up(self, now: float) -> str:
+        """The budget, if any, for which no attempt more is to be started."""
+        return self.budget.time_is_up(self.history, now) or self.budget.epochs_are_up(self.history)
 
     def _exhausted(self) -> str:
         if self._nothing_left:
@@ -358,8 +414,11 @@ class Search:
                     self._compare(worth.vector, trial.number)
             case Failed(kind) if kind not in MACHINE_FAILURES:
                 self.controller.tell(trial.proposal, CandidateFailure(kind))
+                self._without_new_best += event.state == "failed"
 
     def _compare(self, reward: Vector, trial: int) -> None:
+        grew = not any(dominates(other, reward) or other == reward for other, _ in self.best)
+        self._without_new_best = 0 if grew else self._without_new_best + 1
         self.worst = reward if self.worst is None else worst([self.worst, reward])
         if not any(dominates(other, reward) or (other == reward and number < trial) for other, number in self.best):
             ahead = [one for one in self.best if one[0] != reward and not dominates(reward, one[0])]
@@ -395,7 +454,7 @@ class Search:
         self.worst = data["worst"] and tuple(data["worst"])
 
 
-_PLAIN = ("_original", "_repeats", "_counted", "_diagnosis", "_closed")
+_PLAIN = ("_original", "_repeats", "_counted", "_without_new_best", "_diagnosis", "_closed")
 _SETS = ("_waiting", "_unsettled", "_assigned")
 
 

@@ -40,7 +40,10 @@ class Context:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Publish metrics reached at a step (finite numbers; others are left out). True: stop and return now."""
+        """Publish metrics reached at a step (finite numbers alone). True: stop, and return what you have.
+
+        Steps count against ``budget.epochs``, the highest one of each attempt.
+        """
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         return self.on_report(int(step), finite)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nas import provenance, seeds, store
 from nas.cluster import Executor
 from nas.cluster.connect import connect, no_gpus
-from nas.config import BudgetSettings, CallableConfig, Config, RunConfig, changes, from_plain
+from nas.config import CallableConfig, Config, RunConfig, changes, from_plain
 from nas.errors import InputError, InvalidCandidate
 from nas.history import History
 from nas.objective import Objective
@@ -37,6 +37,7 @@ class Plan:
     objective: Objective
     connect: Callable[[Path], Executor]  # given the run's folder
     deadline: float | None = None  # seconds for one attempt
+    epochs: int | None = None  # that a whole attempt trains and reports, where that is known
 
 
 def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
@@ -149,6 +150,7 @@ def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
         objective=objective,
         connect=lambda folder: _connected(config, objective, folder),
         deadline=config.train.deadline,
+        epochs=config.train.epochs,
     )
 
 
@@ -177,13 +179,22 @@ def going_on(plan: Plan, history: History, folder: Path) -> dict[str, Any]:
     return changes(history.config, plan.config)
 
 
-def finished(history: History, budget: BudgetSettings | None = None) -> bool:
-    """Whether nothing is left to do under ``budget``; None: under the recorded one."""
-    if history.ended is None or history.ended.reason not in ("budget", "exhausted"):
+def finished(history: History, config: RunConfig | None = None) -> bool:
+    """Whether nothing is left to do under the limits of ``config``; None: under the recorded ones."""
+    if history.ended is None or history.ended.reason not in ("budget", "stopped", "exhausted"):
         return False
-    if budget is None or history.ended.reason == "exhausted":
+    if config is None or history.ended.reason == "exhausted":
         return True
-    if budget.time is not None and history.active_seconds() >= budget.time:
+    budget = config.budget
+    recorded = from_plain(history.config)
+    if config.stop == recorded.stop and (history.ended.reason == "stopped" or budget == recorded.budget):
+        return True
+    used = (
+        (budget.time, history.active_seconds()),
+        (budget.device_seconds, history.device_seconds()),
+        (budget.epochs, history.epochs_trained),
+    )
+    if any(limit is not None and spent >= limit for limit, spent in used):
         return True
     trained, open_ = history.tally["completed"] + history.tally["failed"], history.open.values()
     return budget.trials is not None and trained >= budget.trials and all(t.duplicate_of is not None for t in open_)

@@ -32,7 +32,7 @@ class Run:
     """A search that has ended: its folder, why it ended, and its trials."""
 
     folder: Path
-    reason: str  # budget, exhausted, diagnosis or interrupted
+    reason: str  # budget, stopped, exhausted, diagnosis or interrupted
     message: str
     history: History
     reward: RewardSettings
@@ -75,6 +75,9 @@ def search(
     *,
     trials: int | None = 100,
     time: float | str | None = None,
+    device_seconds: float | str | None = None,
+    epochs: int | None = None,
+    stop: Mapping[str, Any] | None = None,
     controller: str | Mapping[str, Any] = "rl",
     reward: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -91,7 +94,10 @@ def search(
     Args:
         space: a Space, a mapping in the language of search spaces, the name of a shipped one, or a path.
         objective: returns a number (higher is better, unless ``reward`` says otherwise) or a mapping of metrics.
-        trials, time: the budget, whichever ends first; ``time`` in seconds, or as "10m".
+        trials, time, device_seconds, epochs: the budget, whichever ends first; ``time`` in seconds, or as "10m";
+            ``device_seconds`` that the workers were busy, summed; ``epochs``: the steps that all trials reported. At
+            the last of these what runs is cut off, but for the one that reported it: it is told to stop, and counts.
+        stop: rules to stop by before that: {"reward": 0.93}, {"patience": 50}, {"device_seconds": "2h"}.
         controller: as in a config: "rl", "evolution", "random", "optuna:tpe", {"rl": {...}}, ...
         reward: as in a config, e.g. {"minimize": "loss"} or {"objectives": {"loss": "minimize", "size": "minimize"}};
             the default maximizes the number returned.
@@ -126,7 +132,8 @@ def search(
             "seed": seed,
             "controller": controller,
             "reward": reward or {"maximize": VALUE},
-            "budget": {"trials": trials, "time": time},
+            "budget": {"trials": trials, "time": time, "device_seconds": device_seconds, "epochs": epochs},
+            "stop": stop or {},
             "cluster": cluster or {},
             "warm_start": None if warm_start is None else str(warm_start),
         },
@@ -142,7 +149,7 @@ def search(
     if store.exists(folder / "journal"):
         history = store.opening(folder, provenance.code())
         going_on(plan, history, folder)
-        if history.ended and finished(history, config.budget):  # nothing to do: a smaller budget is no change to record
+        if history.ended and finished(history, config):  # nothing to do: a smaller budget is no change to record
             return Run(folder, history.ended.reason, history.ended.message, history, config.reward)
     ended = driver.run(plan, folder, observe or (lambda search, now: None))
     done = Run(folder, ended.reason, ended.message, ended.history, config.reward)

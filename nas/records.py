@@ -171,6 +171,13 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """What attempts of earlier drivers left in the run's folder, found when a run is gone on with."""
+
+    answers: Sequence[Answered]
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     trial: int
     attempt: int
@@ -188,7 +195,7 @@ class StopRequested:
     """A person or a batch system asked the run to stop: start nothing more, wait for what runs."""
 
 
-Happening = SlotsChanged | Answered | Reported | Tick | StopRequested
+Happening = SlotsChanged | Adopted | Answered | Reported | Tick | StopRequested
 
 
 # Journal events ------------------------------------------------------------------------------------------------------
@@ -305,7 +312,7 @@ class LateResult:
 class RunEnded:
     """The run is over, or was stopped on request (``interrupted``; a later segment then goes on)."""
 
-    reason: Literal["budget", "exhausted", "diagnosis", "interrupted"]
+    reason: Literal["budget", "stopped", "exhausted", "diagnosis", "interrupted"]
     message: str = ""
     digest: str = ""  # of the live state; replaying the journal up to here must give the same
     event: str = field(default="run_ended", init=False)

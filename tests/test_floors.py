@@ -28,7 +28,7 @@ FLOORS = {
         "documents",
         "space",
     },
-    1: {"controllers", "machine", "leaderboard"},
+    1: {"controllers", "limits", "machine", "leaderboard"},
     2: {"train", "cluster", "store", "report"},
     3: {
         "__init__",

@@ -3,6 +3,7 @@
     slots are announced by SlotsChanged happenings; the search starts at most that many attempts at once
     start(attempt)       begins one attempt; returns at once
     wait(timeout)     -> happenings since the last call, after at least one came or ``timeout`` seconds passed
+    stop(trial, attempt)     has the attempt's reports return True, from the next one on; it still answers
     cancel(trial, attempt)   the attempt is wanted no more; it may still answer
     close()              ends every process that the executor started
 
@@ -20,6 +21,8 @@ from nas.records import Attempt, Happening
 
 class Executor(Protocol):
     def start(self, attempt: Attempt) -> None: ...
+
+    def stop(self, trial: int, attempt: int) -> None: ...
 
     def cancel(self, trial: int, attempt: int) -> None: ...
 

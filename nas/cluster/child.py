@@ -1,8 +1,8 @@
 """The warm child process of a worker slot: it runs attempts one after another, until it is told no more or killed.
 
-Over its connection: first a Boot, then Attempts, each with the moment its deadline ends; back go Idle (when it waits
-for work, with its memory), Report and the Outcome. Standard output and error of an attempt go to its log.txt, those of
-the time between to nowhere.
+Over its connection: first a Boot, then Attempts, each with the moment its deadline ends, and Stop, which an attempt
+sees at its next report; back go Idle (when it waits for work, with its memory), Report and the Outcome. Standard output
+and error of an attempt go to its log.txt, those of the time between to nowhere.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    trial: int  # named, as it may come when the attempt has not begun, or has ended
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     step: int
     metrics: Mapping[str, float]
@@ -72,26 +78,35 @@ def serve(connection: Connection) -> None:
         gc.collect()
         libc.malloc_trim(0)  # the allocator is set to keep what is freed; between attempts it goes back
         connection.send(Idle(resident(os.getpid())))
+        asked: list[Stop] = []
         try:
-            work: Work = connection.recv()
+            while not isinstance(work := connection.recv(), Work):
+                asked.append(work)
         except EOFError:
             return
         os.chdir(home)  # an attempt before may have left it
         with _logged(work.attempt, libc) as problem:
-            outcome = problem or _run(boot, work, connection, fresh)
+            outcome = problem or _run(boot, work, connection, asked, fresh)
         connection.send(outcome)
         fresh = False
 
 
-def _run(boot: Boot, work: Work, connection: Connection, fresh: bool) -> Outcome:
+def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], fresh: bool) -> Outcome:
+    this = Stop(work.attempt.trial, work.attempt.attempt)
+
     def objective(candidate: Candidate, context: Context) -> float | Mapping[str, float]:
         # In here, so that what it raises when it is loaded is a failure like any other.
         loaded: Objective = cloudpickle.loads(boot.objective)
         return loaded(candidate, context)
 
     def publish(step: int, metrics: Mapping[str, float]) -> bool:
-        connection.send(Report(step, {str(name): value for name, value in metrics.items()}))
-        return False
+        try:
+            connection.send(Report(step, {str(name): value for name, value in metrics.items()}))
+            while connection.poll():
+                asked.append(connection.recv())
+        except (EOFError, OSError):  # the worker is gone: nothing of this is the candidate's doing
+            os._exit(1)
+        return this in asked
 
     return run_attempt(
         objective,

@@ -17,7 +17,7 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -88,6 +88,11 @@ async def cancel_on_worker(name: str, trial: int, attempt: int, dask_worker: Wor
     dask_worker.plugins[name].slot.cancel(trial, attempt)
 
 
+async def stop_on_worker(name: str, trial: int, attempt: int, dask_worker: Worker) -> None:
+    """Have an attempt's next report return True."""
+    dask_worker.plugins[name].slot.stop(trial, attempt)
+
+
 class DaskExecutor:
     """Attempts on the workers of ``client``'s cluster; each worker is one slot, however many threads it has.
 
@@ -131,15 +136,14 @@ class DaskExecutor:
         self._waiting.append(attempt)
         self._place()
 
+    def stop(self, trial: int, attempt: int) -> None:
+        self._on_worker(stop_on_worker, trial, attempt)
+
     def cancel(self, trial: int, attempt: int) -> None:
         for one in [a for a in self._waiting if (a.trial, a.attempt) == (trial, attempt)]:
             self._waiting.remove(one)
             self._happenings.append(Answered(trial, attempt, Failed("preempted", "cancelled")))
-        for address, key in self._workers.items():
-            if key and (self._running[key][0].trial, self._running[key][0].attempt) == (trial, attempt):
-                self.client.run(
-                    cancel_on_worker, self.name, trial, attempt, workers=[address], wait=False, on_error="ignore"
-                )
+        self._on_worker(cancel_on_worker, trial, attempt)
 
     def wait(self, timeout: float) -> Sequence[Happening]:
         until = time.monotonic() + timeout
@@ -163,6 +167,12 @@ class DaskExecutor:
             self.local.close()
         else:
             self.client.unregister_worker_plugin(self.name)  # its teardown kills the children
+
+    def _on_worker(self, function: Callable[..., Any], trial: int, attempt: int) -> None:
+        """Call it on the worker that runs the attempt, if one does; waits for nothing."""
+        for address, key in self._workers.items():
+            if key and (self._running[key][0].trial, self._running[key][0].attempt) == (trial, attempt):
+                self.client.run(function, self.name, trial, attempt, workers=[address], wait=False, on_error="ignore")
 
     def _take(self, timeout: float) -> None:
         """Digest what came, once something did or the time is over."""

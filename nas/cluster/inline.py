@@ -3,6 +3,8 @@
     executor = InlineExecutor(lambda candidate, context: 1.0, slots=4, order=lambda running: len(running) - 1)
 
 ``start`` queues, ``wait`` runs one attempt to its end; ``order`` picks which of the started attempts completes next.
+While it runs nobody else does: who wants to stop or cancel it sets ``hear``, which is called at each report, and
+decides in there. Otherwise reports come with the answer, when it is too late for either.
 Left out: deadlines, memory limits and log.txt, which need a process to kill or to redirect (see slot.py).
 """
 
@@ -16,6 +18,10 @@ from nas.objective import Objective
 from nas.records import Answered, Attempt, Failed, Happening, Outcome, Reported, SlotsChanged
 
 
+class _CutOff(BaseException):
+    """Raised out of a report, and through an objective that catches Exception."""
+
+
 class InlineExecutor:
     def __init__(
         self, objective: Objective, slots: int = 1, order: Callable[[Sequence[Attempt]], int] = lambda started: 0
@@ -24,22 +30,30 @@ class InlineExecutor:
         self.order = order
         self.started: list[Attempt] = []
         self.happenings: list[Happening] = [SlotsChanged(slots)]
+        self.hear: Callable[[Reported], None] = self.happenings.append
+        self._running: tuple[int, int] | None = None
+        self._stopped = self._cancelled = False  # what runs
 
     def start(self, attempt: Attempt) -> None:
         self.started.append(attempt)
 
+    def stop(self, trial: int, attempt: int) -> None:
+        self._stopped |= (trial, attempt) == self._running
+
     def cancel(self, trial: int, attempt: int) -> None:
+        self._cancelled |= (trial, attempt) == self._running
         for one in [one for one in self.started if (one.trial, one.attempt) == (trial, attempt)]:
             self.started.remove(one)
             self.happenings.append(Answered(trial, attempt, Failed("preempted", "cancelled")))
 
     def wait(self, timeout: float) -> Sequence[Happening]:
-        """Never sleeps: what is not queued here happens nowhere else."""
+        """Never sleeps: what is not queued here happens nowhere else. Raises what ``hear`` does."""
         if not self.happenings and self.started:
             attempt = self.started.pop(self.order(self.started))
             outcome = self._run(attempt)
             self.happenings.append(Answered(attempt.trial, attempt.attempt, outcome))
-        happenings, self.happenings = self.happenings, []
+        happenings = list(self.happenings)
+        self.happenings.clear()
         return happenings
 
     def close(self) -> None:
@@ -49,12 +63,26 @@ class InlineExecutor:
         answered = results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash)
         if answered:
             return answered[1]
+        refused: list[Exception] = []
 
         def publish(step: int, metrics: Mapping[str, float]) -> bool:
-            self.happenings.append(Reported(attempt.trial, attempt.attempt, step, metrics))
-            return False
+            try:
+                self.hear(Reported(attempt.trial, attempt.attempt, step, metrics))
+            except Exception as error:  # the listener's own, and no failure of the candidate
+                refused.append(error)
+                raise _CutOff from error
+            if self._cancelled:
+                raise _CutOff
+            return self._stopped
 
+        self._running, self._stopped, self._cancelled = (attempt.trial, attempt.attempt), False, False
         try:
             return run_attempt(self.objective, attempt, publish=publish, place="inline")
+        except _CutOff:
+            if refused:
+                raise refused[0] from None
+            return Failed("preempted", "cancelled", place="inline")
         except SystemExit as error:
             return Failed("crashed", f"ended with exit code {error.code}", place="inline")
+        finally:
+            self._running = None

@@ -32,7 +32,7 @@ import cloudpickle
 
 from nas import results
 from nas.cluster.attempts import recorded
-from nas.cluster.child import Boot, Idle, Report, Work, place, resident
+from nas.cluster.child import Boot, Idle, Report, Stop, Work, place, resident
 from nas.cluster.forkserver import ForkServer, ForkServerError
 from nas.errors import InputError
 from nas.objective import Objective
@@ -121,6 +121,12 @@ class Slot:
                     self._child.end()
                     self._child = None
                 self._cancelled.discard(key)
+
+    def stop(self, trial: int, attempt: int) -> None:
+        """Have the attempt's next report return True. From any thread; what is not running is left as it is."""
+        with self._lock:
+            if self._running == (trial, attempt) and self._child:
+                self._child.send(Stop(trial, attempt))
 
     def cancel(self, trial: int, attempt: int) -> None:
         """Kill the attempt's child; ``run`` then returns. From any thread; what already ended is left as it is."""
@@ -229,14 +235,17 @@ class _Child:
         self.memory = 0
         self.waits = False
         self.exited: Exited | None = None
-        with contextlib.suppress(OSError):  # it ended already: ``receive`` says so
-            self.connection.send(boot)
+        self._sending = threading.Lock()  # ``send`` is called by whoever stops an attempt, too
+        self.send(boot)
 
     def give(self, work: Work) -> None:
         self.attempts += 1
         self.waits = False
-        with contextlib.suppress(OSError):
-            self.connection.send(work)
+        self.send(work)
+
+    def send(self, message: Boot | Work | Stop) -> None:
+        with self._sending, contextlib.suppress(OSError):  # it ended already: ``receive`` says so
+            self.connection.send(message)
 
     def idle(self) -> bool:
         """Whether it waits for work; waits for it to get there."""

@@ -2,7 +2,7 @@
 
     of(history, reward settings, now, alive) -> Status        screen(status)  line(status)  status.plain()  live(status)
 
-The estimated end is the rate so far carried on, cut off by the time budget; there is none before a trial has ended.
+The estimated end is the rate so far carried on, cut off by the other budgets; there is none before a trial has ended.
 """
 
 from __future__ import annotations
@@ -71,6 +71,10 @@ class Status:
     remaining_seconds: float | None = None  # estimate; None where there is nothing to go by, or nothing left to do
     budget_trials: int | None = None
     budget_seconds: float | None = None
+    device_seconds: float = 0.0  # that slots were busy, summed
+    budget_device_seconds: float | None = None
+    epochs: int = 0  # that all attempts trained
+    budget_epochs: int | None = None
     failures: Mapping[str, int] = field(default_factory=dict)  # by kind
     failure: Failure | None = None  # the most frequent one
     running: Sequence[RunningTrial] = ()
@@ -127,6 +131,10 @@ def of(
         elapsed_seconds=elapsed,
         budget_trials=budget.get("trials"),
         budget_seconds=budget.get("time"),
+        device_seconds=history.device_seconds(now),
+        budget_device_seconds=budget.get("device_seconds"),
+        epochs=history.epochs_trained,
+        budget_epochs=budget.get("epochs"),
         failures=dict(Counter(t.outcome.kind for t in failed if isinstance(t.outcome, Failed))),
         failure=_most_frequent(failed),
         running=[_running(trial, now or history.last_event) for trial in running],
@@ -188,6 +196,11 @@ def _remaining(status: Status) -> float | None:
     estimates = []
     if status.budget_seconds is not None:
         estimates.append(status.budget_seconds - status.elapsed_seconds)
+    spent = (
+        (status.budget_device_seconds, status.device_seconds),
+        (status.budget_epochs, status.epochs),
+    )
+    estimates += [(limit / used - 1) * status.elapsed_seconds for limit, used in spent if limit is not None and used]
     if status.budget_trials is not None and status.counted:
         left = status.budget_trials - status.counted
         estimates.append(left * status.elapsed_seconds / status.counted)
@@ -293,6 +306,11 @@ def _time(status: Status) -> str:
     words = text.duration(status.elapsed_seconds)
     if status.budget_seconds is not None:
         words += f" of {text.duration(status.budget_seconds)}"
+    if status.budget_device_seconds is not None:
+        spent, limit = text.duration(status.device_seconds), text.duration(status.budget_device_seconds)
+        words += f", {spent} of {limit} device time"
+    if status.budget_epochs is not None:
+        words += f", {status.epochs:,} of {status.budget_epochs:,} epochs"
     if status.remaining_seconds is not None:
         words += f", about {text.duration(status.remaining_seconds)} left"
     return words

@@ -19,7 +19,8 @@ SAID = {
     "seed": "Of the search, the validation split and every training.",
     "controller": "What proposes candidates: rl, evolution, random, optuna:SAMPLER, or {name: {setting: value}}.",
     "reward": "What a trial is worth: a metric to maximize or minimize with limits on others, or several objectives.",
-    "budget": "When the search ends: at whichever comes first.",
+    "budget": "When the search ends, over all its workers: at whichever comes first.",
+    "stop": "When it stops before that: a reward reached, no new best for so many trials, or device-seconds.",
     "train": "How every candidate is trained; a candidate's own hyperparameters win.",
     "cluster": "Where trials run, and what each may use.",
 }

@@ -9,7 +9,8 @@ import pytest
 
 from nas.bench.simulation import Simulation
 from nas.controllers import make, parse
-from nas.machine import Budget, Instruction, Launch, Record, Search
+from nas.limits import Budget
+from nas.machine import Instruction, Launch, Record, Search
 from nas.records import Outcome, RunEnded, Succeeded, TrialEnded
 from nas.reward import RewardSettings, compute
 from nas.space import Space

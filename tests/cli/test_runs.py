@@ -42,6 +42,19 @@ def test_a_finished_run_is_left_alone_by_a_budget_that_it_has_used_up(project):
     assert "going on with runs/tiny: 3 finished, 0 to be run again" in more.stderr
 
 
+def test_a_budget_of_epochs_is_kept_and_a_larger_one_goes_on_with_what_it_cut_off(project):
+    words = ("search", "tiny.yaml", "--set", "train.epochs=2", "--patience", "50")
+    done = nas(*words, "--set", "budget={epochs: 5}", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "5 epochs are trained (budget.epochs): 1 trial was cut off, and not counted; a larger" in done.stderr
+    status = json.loads(nas("status", "runs/tiny", "--json", cwd=project).stdout)
+    assert (status["epochs"], status["trials"]["completed"], status["trials"]["pending"]) == (5, 2, 1)
+    done = nas(*words, "--set", "budget={epochs: 50}", "--target", "0.0", cwd=project)
+    assert "going on with runs/tiny: 2 finished, 1 to be run again" in done.stderr
+    assert "stopped before its budget: trial 1 reached the target (stop.reward)" in done.stderr
+    assert json.loads(nas("status", "runs/tiny", "--json", cwd=project).stdout)["epochs"] == 7
+
+
 def test_nothing_is_said_of_a_run_that_another_driver_holds(project):
     journal, _ = Journal.claim(project / "held" / "journal", 1000.0)
     done = nas("search", "tiny.yaml", "--run", "held", cwd=project)

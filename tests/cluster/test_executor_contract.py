@@ -1,13 +1,16 @@
 """What every executor does: the contract of nas.cluster, run by the inline one and by Dask's on local workers."""
 
+import contextlib
 from pathlib import Path
 
 import orjson
 import pytest
+from behaviours import behave
 from conftest import happenings_until_answer, run_all, wait_for_slots
 
 from nas import durable, results
 from nas.cluster.inline import InlineExecutor
+from nas.errors import DiskFailed
 from nas.records import Answered, Failed, Reported, Succeeded
 
 
@@ -53,6 +56,26 @@ def test_reports_come_in_order_before_the_answer_and_hold_finite_numbers_only(ex
     seen = happenings_until_answer(executor)
     assert seen[:-1] == [Reported(one.trial, 0, step, {"accuracy": step / 10}) for step in range(1, 6)]
     assert isinstance(seen[-1], Answered)
+
+
+def test_an_attempt_is_told_to_stop_at_a_report_and_no_other_is(executor, attempt):
+    """Without it a scheduler could only kill: a trial could neither return what it reached nor write a checkpoint."""
+    first, second = attempt("report until stopped"), attempt("report")
+    if isinstance(executor, InlineExecutor):
+        executor.hear = lambda report: executor.stop(first.trial, 0) if report.step == 3 else None
+    executor.start(first)
+    seen = []
+    while not any(isinstance(h, Answered) for h in seen):
+        seen += executor.wait(0.5)
+        if Reported(first.trial, 0, 3, {"accuracy": 0.5}) in seen:
+            executor.stop(first.trial, 0)
+    outcome = next(h.outcome for h in seen if isinstance(h, Answered))
+    assert isinstance(outcome, Succeeded)
+    assert 3 <= outcome.metrics["step"] < 500
+    executor.stop(first.trial, 0)  # too late: the next attempt must not take it for its own
+    executor.stop(second.trial, 0)  # too early
+    [answer] = run_all(executor, second)
+    assert isinstance(answer.outcome, Succeeded)
 
 
 def test_the_result_is_in_the_folder_when_the_answer_comes(executor, attempt):
@@ -115,6 +138,34 @@ def test_inline_completes_in_the_order_that_it_is_told(attempt):
     assert [answer.trial for answer in answers] == [one.trial for one in reversed(attempts)]
 
 
+def test_inline_cuts_an_attempt_off_at_a_report_even_where_exceptions_are_caught(attempt):
+    def stubborn(candidate, context):
+        with contextlib.suppress(Exception):
+            context.report(1, {})
+        return 1.0
+
+    executor, one = InlineExecutor(stubborn), attempt()
+    executor.hear = lambda report: executor.cancel(report.trial, report.attempt)
+    wait_for_slots(executor, 1)
+    [answer] = run_all(executor, one)
+    assert answer.outcome.kind == "preempted"
+    assert not (Path(one.folder) / "0" / "result.json").exists()
+
+
+def test_what_listening_inline_raises_is_no_failure_of_the_candidate(attempt):
+    """The driver journals in there: a full disk must end the run, not the trial."""
+    executor = InlineExecutor(behave)
+
+    def refuse(report):
+        raise DiskFailed("no space left")
+
+    executor.hear = refuse
+    wait_for_slots(executor, 1)
+    executor.start(attempt("report"))
+    with pytest.raises(DiskFailed):
+        executor.wait(0.0)
+
+
 def test_inline_and_dask_write_the_same_result(attempt, dask_executor, tmp_path):
     def result(executor):
         one = attempt("report")
@@ -124,8 +175,6 @@ def test_inline_and_dask_write_the_same_result(attempt, dask_executor, tmp_path)
         return {k: v for k, v in record.items() if k not in ("trial", "hash", "outcome")}, {
             k: v for k, v in record["outcome"].items() if k not in own
         }
-
-    from behaviours import behave
 
     inline = InlineExecutor(behave)
     wait_for_slots(inline, 1)

@@ -39,7 +39,8 @@ from search_problems import (
 from nas.controllers import Controller, Lessons, Teachable, make, parse, remarks
 from nas.controllers.proposals import every_draw
 from nas.errors import InputError
-from nas.machine import MACHINE_RETRIES, Budget, Search
+from nas.limits import Budget
+from nas.machine import MACHINE_RETRIES, Search
 from nas.records import (
     FAILURE_KINDS,
     Answered,

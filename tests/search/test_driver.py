@@ -55,6 +55,9 @@ class Watched:
         lost, self.lost = self.lost, []
         return lost or self.inner.wait(timeout)
 
+    def stop(self, trial: int, attempt: int) -> None:
+        self.inner.stop(trial, attempt)
+
     def cancel(self, trial: int, attempt: int) -> None:
         self.inner.cancel(trial, attempt)
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from nas import controllers
-from nas.machine import MACHINE_RETRIES, Budget, Cancel, End, Instruction, Launch, Record, Search
+from nas.limits import Budget
+from nas.machine import MACHINE_RETRIES, Cancel, End, Instruction, Launch, Record, Search
 from nas.records import (
     Answered,
     AttemptAnswered,
@@ -99,7 +100,7 @@ def test_the_budget_counts_trials_and_ends_when_the_last_has_ended() -> None:
     search = machine(trials=5)
     instructions = run_out(search, lambda trial, attempt: good(), slots=2)
     assert len(events(instructions, TrialEnded)) == 5
-    assert instructions[-1] == End("budget")
+    assert instructions[-1] == End("budget", "5 trials are done (budget.trials); a larger budget goes on")
     ended = events(instructions, RunEnded)[0]
     assert isinstance(ended, RunEnded)
     assert ended.reason == "budget"
@@ -121,8 +122,10 @@ def test_when_time_is_up_what_runs_is_cut_off_and_charged_to_nobody() -> None:
     assert search.handle(Tick(), 9.9) == []
     instructions = search.handle(Tick(), 10.0)
     assert [i for i in instructions if not isinstance(i, Record)] == [
-        Cancel(1, 0), Cancel(2, 0), End("budget", "time is up: 2 trials were cut off, and not counted")
-    ]  # fmt: skip
+        Cancel(1, 0),
+        Cancel(2, 0),
+        End("budget", "time is up (budget.time): 2 trials were cut off, and not counted; a larger budget goes on"),
+    ]
     assert events(instructions, TrialEnded) == []
     assert [search.history.trials[n].state for n in range(3)] == ["completed", "pending", "pending"]
 
@@ -264,8 +267,9 @@ def test_the_same_failure_in_most_recent_candidates_stops_the_run_with_a_diagnos
 def test_different_failures_do_not_stop_a_run() -> None:
     search = machine(trials=20)
     kinds: list[FailureKind] = ["error", "diverged", "timeout", "out_of_memory", "invalid"]
-    instructions = run_out(search, lambda trial, attempt: bad(kinds[trial % 5], "x" * (trial % 3)))
-    assert instructions[-1] == End("budget")
+    end = run_out(search, lambda trial, attempt: bad(kinds[trial % 5], "x" * (trial % 3)))[-1]
+    assert isinstance(end, End)
+    assert end.reason == "budget"
 
 
 def test_a_success_without_the_reward_s_metric_is_a_failure_that_says_so() -> None:
