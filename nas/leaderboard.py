@@ -13,7 +13,7 @@ from typing import Any
 
 from nas.history import History, Trial
 from nas.pareto import Vector, contributions, fronts
-from nas.records import Failed, Succeeded
+from nas.records import Failed, Outcome, Succeeded
 from nas.reward import Front, RewardSettings, compute, front_of, reference_of
 from nas.space import Candidate
 
@@ -33,6 +33,9 @@ class Row:
     parameters: int | None
     flops: int | None  # forward, one sample; a multiply-add is 2
     seconds: float | None  # that the attempt which counts took; None where nothing was trained
+    dtype: str | None  # that it was trained in, as it noted
+    other_dtype: bool  # than the first of the ranking: numbers of two precisions are no like measure
+    fallbacks: Sequence[str]  # to another dtype or setting than was wanted, each with its reason
     architecture: str  # in one line; empty for a space without one
     hyperparameters: Mapping[str, Any]
     candidate: Mapping[str, Any]
@@ -68,9 +71,14 @@ def rank(rows: Iterable[Row], settings: RewardSettings) -> list[Row]:
     completed = [row for row in everything if row.state == "completed"]
     others = [dataclasses.replace(row, front=None) for row in everything if row.state != "completed"]
     if settings.objectives:
-        return _by_front(completed, settings) + others
+        return _marked(_by_front(completed, settings)) + others
     best_first = sorted(completed, key=lambda row: -(row.reward or 0.0))
-    return [dataclasses.replace(row, rank=number) for number, row in enumerate(best_first, 1)] + others
+    return _marked([dataclasses.replace(row, rank=number) for number, row in enumerate(best_first, 1)]) + others
+
+
+def _marked(ranked: Sequence[Row]) -> list[Row]:
+    first = next((row.dtype for row in ranked if row.dtype), None)
+    return [dataclasses.replace(row, other_dtype=row.dtype is not None and row.dtype != first) for row in ranked]
 
 
 def front(rows: Iterable[Row], settings: RewardSettings) -> Front | None:
@@ -120,6 +128,9 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         parameters=_whole(metrics.get("parameters")),
         flops=_whole(metrics.get("flops")),
         seconds=outcome.seconds if outcome and trial.attempts else None,
+        dtype=_noted(outcome, "dtype", str, None),
+        other_dtype=False,
+        fallbacks=_noted(outcome, "fallbacks", list, []),
         architecture=candidate.one_line(),
         hyperparameters=trial.proposal.candidate.get("hyperparameters") or {},
         candidate=trial.proposal.candidate,
@@ -127,6 +138,12 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         hash=trial.proposal.hash,
         attempts=len(trial.attempts),
     )
+
+
+def _noted(outcome: Outcome | None, name: str, kind: type, absent: Any) -> Any:
+    """What the trainer noted under a name. An objective of one's own may note anything there."""
+    found = outcome.notes.get(name) if outcome else None
+    return found if isinstance(found, kind) else absent
 
 
 def _whole(value: float | None) -> int | None:

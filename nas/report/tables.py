@@ -18,6 +18,7 @@ import dataclasses
 import io
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -40,7 +41,8 @@ _LEFT_ALIGNED = frozenset({"run", "architecture", "hyperparameters"})
 _SHOWN_ELSEWHERE = frozenset({"parameters", "flops", "seconds"})  # metrics that are columns already
 _COLUMNS = (
     "rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds",
-    "architecture", "hyperparameters", "candidate", "decisions", "hash", "attempts",
+    "dtype", "other_dtype", "fallbacks", "architecture", "hyperparameters", "candidate", "decisions", "hash",
+    "attempts",
 )  # fmt: skip
 
 
@@ -144,6 +146,8 @@ def _ranked(rows: Sequence[Row], several: bool, front: Front | None) -> tuple[li
     notes = [] if ranked else ["No trial has completed."]
     if front:
         notes.append(f"Front 1: {text.front(front)}. Ranked by front, then by the hypervolume that a trial alone adds.")
+    if any(row["other_dtype"] for row in ranked):
+        notes.append(_dtypes(ranked))
     for title, state in (("Failed", "failed"), ("Duplicates, not trained again", "duplicate")):
         names = [
             (f"{row['run']} " if several else "")
@@ -156,6 +160,15 @@ def _ranked(rows: Sequence[Row], several: bool, front: Front | None) -> tuple[li
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             notes.append(f"{title}: {', '.join(names[:_NAMED])}{more}.")
     return ranked, notes
+
+
+def _dtypes(ranked: Sequence[Row]) -> str:
+    counts = Counter(row["dtype"] for row in ranked if row["dtype"] is not None)
+    named = ", ".join(f"{dtype} ({count})" for dtype, count in counts.most_common())
+    return (
+        f"Compared across dtypes: {named}; * is another than the first's. Between two of them a small difference may "
+        "be the dtype's. `nas trial RUN N` says why a trial has its own."
+    )
 
 
 # Layouts -------------------------------------------------------------------------------------------------------------
@@ -251,6 +264,7 @@ def _number_columns(rows: Sequence[Row], several: bool) -> list[str]:
         *([] if fronts else ["reward"]),
         *(f"metrics.{name}" for name in metrics),
         *(c for c in ("parameters", "flops", "seconds") if any(row[c] is not None for row in rows)),
+        *(["dtype"] if any(row["other_dtype"] for row in rows) else []),
     ]
 
 
@@ -263,6 +277,7 @@ _CELLS: dict[str, Callable[[Row], str]] = {
     "parameters": lambda row: text.count(row["parameters"]),
     "flops": lambda row: text.count(row["flops"]),
     "seconds": lambda row: "-" if row["seconds"] is None else f"{row['seconds']:.1f}",
+    "dtype": lambda row: "-" if row["dtype"] is None else row["dtype"] + ("*" if row["other_dtype"] else " "),
     "hyperparameters": lambda row: text.hyperparameters(row["hyperparameters"]),
 }
 

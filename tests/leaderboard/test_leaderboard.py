@@ -1,5 +1,7 @@
 """Rows of a history: ranked by a reward that is computed now, from what was journaled then."""
 
+from dataclasses import replace
+
 import pytest
 
 from nas.errors import InputError
@@ -20,7 +22,8 @@ from nas.reward import Limit, RewardSettings
 
 FIELDS = [
     *("rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds"),
-    *("architecture", "hyperparameters", "candidate", "decisions", "hash", "attempts"),
+    *("dtype", "other_dtype", "fallbacks", "architecture", "hyperparameters", "candidate", "decisions", "hash"),
+    "attempts",
 ]
 
 
@@ -83,6 +86,9 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
         "parameters": 9000,
         "flops": 18000,
         "seconds": 3.0,
+        "dtype": None,
+        "other_dtype": False,
+        "fallbacks": [],
         "architecture": "conv 10 k3",
         "hyperparameters": {"batch_size": 64},
         "candidate": None,
@@ -90,6 +96,23 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
         "hash": "hash 2",
         "attempts": 1,
     }
+
+
+def test_a_row_says_its_dtype_and_whether_it_is_not_the_firsts(history):
+    # Ranked by numbers of two precisions, candidates look apart that are not. What others note as "dtype" is theirs.
+    noted = {0: {"dtype": "float32", "fallbacks": ["bf16 -> fp32: it diverged"]}, 2: {"dtype": "bfloat16"}, 4: {}}
+    for number, notes in noted.items():
+        trial = history.trials[number]
+        trial.outcome = replace(trial.outcome, notes=notes)
+    found = rows(history, RewardSettings(), "digits")
+    assert [(row.dtype, row.other_dtype) for row in found[:3]] == [
+        ("bfloat16", False),
+        ("float32", True),
+        (None, False),
+    ]
+    assert found[1].fallbacks == ["bf16 -> fp32: it diverged"] and found[0].fallbacks == []
+    history.trials[2].outcome = replace(history.trials[2].outcome, notes={"dtype": 3, "fallbacks": "none"})
+    assert rows(history, RewardSettings(), "digits")[0].dtype is None
 
 
 def test_what_was_not_trained_claims_no_time_and_what_failed_says_how(history):

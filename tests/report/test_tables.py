@@ -50,7 +50,7 @@ def test_csv_holds_every_value_of_json_flattened():
     assert len(table) == len(ROWS)
     for read, row_ in zip(table, ROWS, strict=True):
         for column, value in flat(row_):
-            written = {None: "", "{}": "{}"}.get(value, str(value))
+            written = "" if value in (None, []) else "false" if value is False else str(value)
             assert read[column] == written, column
     assert table[1]["hyperparameters.optimizer.sgd.momentum"] == ""
 
@@ -76,6 +76,45 @@ def test_commas_quotes_and_newlines_survive_csv():
 def test_a_pipe_in_an_architecture_does_not_end_a_markdown_cell():
     line = render([row(1, rank=1, reward=0.5, architecture="a | b")], "markdown").splitlines()[2]
     assert line.replace("\\|", "").count("|") == 6
+
+
+MIXED = [
+    row(1, rank=1, reward=0.5),
+    row(
+        2,
+        rank=2,
+        reward=0.4,
+        dtype="bfloat16",
+        other_dtype=True,
+        fallbacks=["fp8 -> bf16: no layer is large", "b -> c"],
+    ),
+    row(3, rank=3, reward=0.3, dtype=None),
+]
+
+
+@pytest.mark.parametrize("width", [80, 140, None])
+def test_trials_of_different_dtypes_are_marked_in_a_table(width):
+    # A rank between numbers of two precisions would else be believed as one between networks.
+    text = render(MIXED, "table", width)
+    lines = text.splitlines()
+    assert "dtype" in lines[0].split() and "bfloat16*" in text and "float32*" not in text
+    assert "Compared across dtypes: float32 (1), bfloat16 (1);" in " ".join(text.split())
+    alike = render(MIXED[:1], "table", width)
+    assert "dtype" not in alike
+
+
+def test_trials_of_different_dtypes_are_marked_in_the_other_formats():
+    # As above, for a page and for programs; and every fallback leaves with them.
+    page = render(MIXED, "markdown")
+    assert "| bfloat16* |" in page and "Compared across dtypes" in page
+    read = list(csv.DictReader(io.StringIO(render(MIXED, "csv"))))
+    assert [(one["dtype"], one["other_dtype"]) for one in read] == [
+        ("float32", "false"),
+        ("bfloat16", "true"),
+        ("", "false"),
+    ]
+    assert read[1]["fallbacks.0"] == "fp8 -> bf16: no layer is large" and read[1]["fallbacks.1"] == "b -> c"
+    assert [one["other_dtype"] for one in json.loads(render(MIXED, "json"))] == [False, True, False]
 
 
 def test_runs_are_named_only_where_there_are_several():
