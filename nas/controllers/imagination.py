@@ -32,6 +32,7 @@ from nas.controllers import Lessons
 from nas.controllers.encoding import Encoder, Row
 from nas.controllers.preferences import Preferences
 from nas.controllers.reward_model import RewardModel
+from nas.pareto import Vector
 from nas.records import Proposal, Reward
 from nas.seeds import derive
 from nas.space import Draw, Space
@@ -80,8 +81,9 @@ def due(told: int) -> bool:
 class Remembered:
     number: int
     decisions: Mapping[str, int | float]
-    vector: tuple[float, ...] | None  # its reward; None is a failure, worse than any number
+    vector: Vector | None  # its reward; None is a failure, worse than any number
     row: Row
+    lot: int  # of those that need not be kept, the one with the highest is forgotten first
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +135,22 @@ class Imagination:
         for lesson, result in lessons:
             vector = result.vector if isinstance(result, Reward) else None
             self._earlier.told(vector)
-            row = self._row(lesson.decisions)
-            self._taught.append(Remembered(lesson.trial, dict(lesson.decisions), vector, row))
+            self._taught.append(self._remembered(lesson.trial, dict(lesson.decisions), vector))
         while len(self._taught) > MEMORY:
             kept = {one.number for one in self._earlier.lasting(self._taught, BEST)}
-            self._taught = self._without_one(self._taught, kept)
+            self._taught = _without_one(self._taught, kept)
 
-    def told(self, proposal: Proposal, vector: tuple[float, ...] | None) -> None:
+    def told(self, proposal: Proposal, vector: Vector | None) -> None:
         pending = self._pending.pop(_key(proposal.decisions), None)
-        row = pending.row if pending else self._row(proposal.decisions)
-        self._memory.append(Remembered(proposal.number, dict(proposal.decisions), vector, row))
+        row = pending.row if pending else None
+        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row))
         if self._taught:
             self._taught = [one for one in self._taught if one.decisions != proposal.decisions]
             for _ in range(min(FADE, len(self._taught))):
-                self._taught = self._without_one(self._taught, set())
+                self._taught = _without_one(self._taught, set())
         elif len(self._memory) > MEMORY:
             kept = [*self._preferences.lasting(self._memory, BEST), *self._memory[-LAST:]]
-            self._memory = self._without_one(self._memory, {one.number for one in kept})
+            self._memory = _without_one(self._memory, {one.number for one in kept})
 
     def think(self, draws: Draws, told: int, policy: int) -> None:
         """Learn from what was told, draw a pool, and choose from it what to propose until the next thought.
@@ -211,11 +212,11 @@ class Imagination:
         levels = [self._model.expected(each).numpy() for each in (rows, _stacked(self._memory))]
         return _ranks(np.concatenate([_levelled(taught, levels[0]), _levelled(told, levels[1])]))
 
-    def _without_one(self, among: list[Remembered], kept: set[int]) -> list[Remembered]:
-        """Without one that is not to be kept; which one, its number decides."""
-        others = [one.number for one in among if one.number not in kept]
-        gone = max(others, key=lambda number: derive(self._seed, "forget", number))
-        return [one for one in among if one.number != gone]
+    def _remembered(
+        self, number: int, decisions: Mapping[str, int | float], vector: Vector | None, row: Row | None = None
+    ) -> Remembered:
+        row = self._row(decisions) if row is None else row
+        return Remembered(number, decisions, vector, row, derive(self._seed, "forget", number))
 
     def _row(self, decisions: Mapping[str, int | float]) -> Row:
         """A walk through the space takes a while, and is left out where no graph is to be looked at."""
@@ -240,8 +241,8 @@ class Imagination:
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._model.state = torch.tensor(state["model"], dtype=torch.float64)
-        self._memory = [Remembered(number, made, vector, self._row(made)) for number, made, vector in state["memory"]]
-        self._taught = [Remembered(number, made, vector, self._row(made)) for number, made, vector in state["taught"]]
+        self._memory = [self._remembered(*one) for one in state["memory"]]
+        self._taught = [self._remembered(*one) for one in state["taught"]]
         self._earlier.load(state["earlier"])
         self._pending = {_key(made): Pending(made, self._row(made)) for made in state["pending"]}
         self._settled = dict.fromkeys(state["settled"])
@@ -257,6 +258,12 @@ class Imagination:
 def _key(decisions: Mapping[str, int | float]) -> int:
     """The same for the same draw, and else another; the values alone say which decisions were active."""
     return int.from_bytes(blake2b(orjson.dumps(list(decisions.values())), digest_size=8).digest(), "big")
+
+
+def _without_one(among: list[Remembered], kept: set[int]) -> list[Remembered]:
+    """Without one that is not to be kept; of several with one number all go."""
+    gone = max((one for one in among if one.number not in kept), key=lambda one: one.lot).number
+    return [one for one in among if one.number != gone]
 
 
 def _worths(ones: Sequence[Remembered], preferences: Preferences) -> Row:

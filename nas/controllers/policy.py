@@ -15,8 +15,10 @@ are tested to agree. All parameters are one vector, because then saving it, and 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -83,7 +85,7 @@ class Policy:
         sizes = [bins.size for bins in self.bins]
         self.offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         prior = np.concatenate([np.asarray(bins.prior) for bins in self.bins]) if self.bins else np.ones(0)
-        self._prior = prior.astype(np.float64)
+        self._priors: list[Array] = np.split(prior.astype(np.float64), self.offsets[1:-1])
         self._log_prior = torch.from_numpy(np.log(np.maximum(prior, 1e-12)).astype(np.float32))
         self._smoother = _smoother(self.bins, self.offsets)
         self._table, self._inside = _slices(self.offsets, sizes)
@@ -128,10 +130,11 @@ class Policy:
             part = self._parts(self.theta)
             value, head, head_bias = self._smoothed(part)
             self._np_decision: Array = (part["decision"] @ part["input"].T + part["bias"]).numpy()
-            self._np_value: Array = (value @ part["input"].T).numpy()
+            read = (value @ part["input"].T).numpy()
+            self._np_value: Array = np.pad(read, ((0, 1), (0, 0)))  # the last row, -1, where nothing was drawn before
             self._np_recurrent: Array = part["recurrent"].numpy().copy()
-            self._np_head: Array = head.numpy()
-            self._np_bias: Array = head_bias.numpy()
+            self._np_heads: list[Array] = np.split(head.numpy(), self.offsets[1:-1])
+            self._np_biases: list[Array] = np.split(head_bias.numpy(), self.offsets[1:-1])
 
     def draw(self, rng: Random, floor: float, kept: Mapping[str, int | float] | None = None) -> Drawn:
         """One draw of the space. What ``kept`` names keeps its value, unless a constraint rules that out by now; the
@@ -152,8 +155,8 @@ class Policy:
                 value = kept[decision.path]
                 at = bins.bin_among(value, shares)
             else:
-                sums = np.cumsum(chances)
-                at = min(int(np.searchsorted(sums, rng.random() * sums[-1], side="right")), bins.size - 1)
+                sums = list(accumulate(chances.tolist()))
+                at = min(bisect_right(sums, rng.random() * sums[-1]), bins.size - 1)
                 uniform = rng.random()
                 value = bins.draw(at, uniform) if shares is None else bins.draw_within(at, uniform, decision)
                 at = bins.bin_among(value, shares)  # rounding may have carried a value over its bin's edge
@@ -230,20 +233,21 @@ class Policy:
 
     def _mixture(self, which: int, state: _Cell, floor: float, shares: Shares | None = None) -> NDArray[np.float64]:
         """Advance the LSTM by one decision and give the chances of its bins. Policy and prior are masked one by one."""
-        gates = self._np_decision[which] + self._np_recurrent @ state.hidden
-        if state.previous >= 0:
-            gates += self._np_value[state.previous]
+        gates = self._np_recurrent.dot(state.hidden)  # for so little, half the time of @
+        gates += self._np_decision[which]
+        gates += self._np_value[state.previous]
         state.advance(gates)
-        rows = slice(self.offsets[which], self.offsets[which + 1])
-        logits = (self._np_head[rows] @ state.hidden + self._np_bias[rows]).astype(np.float64)
-        prior = self._prior[rows]
+        logits = (self._np_heads[which].dot(state.hidden) + self._np_biases[which]).astype(np.float64)
+        prior = self._priors[which]
         if shares is not None:
             prior = prior * np.asarray(shares)
             prior /= prior.sum()
             logits = np.where(prior > 0, logits, -np.inf)
-        chances = prior * np.exp(logits - logits.max())
-        mixture: NDArray[np.float64] = (1.0 - floor) / chances.sum() * chances + floor * prior
-        return mixture
+        chances: NDArray[np.float64] = np.exp(logits - max(logits.tolist()))
+        chances *= prior
+        chances *= (1.0 - floor) / np.add.reduce(chances)
+        chances += floor * prior
+        return chances
 
     def _mixtures(
         self,
@@ -254,13 +258,12 @@ class Policy:
         shares: Shares | None,
     ) -> NDArray[np.float64]:
         """As ``_mixture``, of these rows: [rows, bins]."""
-        previous = states.previous[rows]
-        gates = self._np_decision[which] + _product(states.hidden[rows], self._np_recurrent.T)
-        gates += np.where(previous[:, None] >= 0, self._np_value[previous], np.float32(0.0))
+        gates = _product(states.hidden[rows], self._np_recurrent.T)
+        gates += self._np_decision[which]
+        gates += self._np_value[states.previous[rows]]
         hidden = states.advance(rows, gates)
-        span = slice(self.offsets[which], self.offsets[which + 1])
-        logits = (_product(hidden, self._np_head[span].T) + self._np_bias[span]).astype(np.float64)
-        prior = self._prior[span]
+        logits = (_product(hidden, self._np_heads[which].T) + self._np_biases[which]).astype(np.float64)
+        prior = self._priors[which]
         if shares is not None:
             prior = prior * np.asarray(shares)
             prior /= prior.sum()
@@ -366,11 +369,7 @@ class _Cell:
         self.previous = -1
 
     def advance(self, gates: Array) -> None:
-        width = len(self.hidden)
-        candidate = np.tanh(gates[2 * width : 3 * width])
-        open_ = 1.0 / (1.0 + np.exp(-gates))
-        self.cell = open_[width : 2 * width] * self.cell + open_[:width] * candidate
-        self.hidden = open_[3 * width :] * np.tanh(self.cell)
+        self.hidden, self.cell = _stepped(gates, self.cell)
 
 
 class _Cells:
@@ -384,13 +383,22 @@ class _Cells:
         self.previous = np.full(count, -1)
 
     def advance(self, rows: NDArray[np.intp], gates: Array) -> Array:
-        width = self.hidden.shape[1]
-        open_ = 1.0 / (1.0 + np.exp(-gates))
-        candidate = np.tanh(gates[:, 2 * width : 3 * width])
-        cell = open_[:, width : 2 * width] * self.cell[rows] + open_[:, :width] * candidate
-        hidden = open_[:, 3 * width :] * np.tanh(cell)
-        self.cell[rows], self.hidden[rows] = cell, hidden
+        hidden, self.cell[rows] = _stepped(gates, self.cell[rows])
+        self.hidden[rows] = hidden
         return hidden
+
+
+def _stepped(gates: Array, cell: Array) -> tuple[Array, Array]:
+    """(hidden, cell) of an LSTM after a step; ``gates`` are [..., 4 * width] in torch's order, and overwritten."""
+    width = cell.shape[-1]
+    candidate = np.tanh(gates[..., 2 * width : 3 * width])
+    np.negative(gates, gates)
+    np.exp(gates, gates)
+    gates += 1.0
+    open_ = np.divide(1.0, gates, gates)
+    cell = open_[..., width : 2 * width] * cell
+    cell += open_[..., :width] * candidate
+    return open_[..., 3 * width :] * np.tanh(cell), cell
 
 
 def _product(left: Array, right: Array) -> Array:

@@ -15,6 +15,7 @@ With one objective the wish never changes: a trial is worth its reward.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -88,8 +89,11 @@ class Preferences:
 
     def best(self, trials: Sequence[Trial], count: int) -> list[Trial]:
         """The ``count`` that are worth most by the present wish, best first."""
-        worths = [(0, 0.0) if one.vector is None else (-1, -self.worth(one.vector)) for one in trials]
-        return [trials[at] for at in sorted(range(len(trials)), key=lambda at: (worths[at], trials[at].number))[:count]]
+
+        def place(one: Trial) -> tuple[float, int]:
+            return math.inf if one.vector is None else -self.worth(one.vector), one.number
+
+        return sorted(trials, key=place)[:count]
 
     def lasting(self, trials: Sequence[Trial], count: int) -> list[Trial]:
         """The ``count`` to keep whatever will be wished for: with several objectives by front, then by crowding."""

@@ -101,7 +101,9 @@ class _Walk:
         """Of rows that the condition's decisions are drawn for, where it holds."""
         if isinstance(condition, Chosen):
             column = self.columns[condition.path]
-            return column.active & np.isin(column.values, list(condition.options))
+            options = list(condition.options)
+            taken = column.values == options[0] if len(options) == 1 else np.isin(column.values, options)
+            return column.active & taken
         holds = np.zeros(self.count, np.bool_)
         if not isinstance(condition, Repeated) or condition.times is None:
             raise NotImplementedError("a node of which it is not known when its parts are active")
