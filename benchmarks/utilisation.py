@@ -1,11 +1,12 @@
 """How busy a controller keeps many workers: the search machine under a virtual clock, charged for every decision.
 
-    python benchmarks/utilisation.py [--controller rl] [--workers 1000,10000] [--trials 100000] [--deaths 0.05]
+    python benchmarks/utilisation.py [--controller rl] [--workers 1000,10000] [--trials 100000] [--deaths 0.05] [--wall]
 
 Trials last log-normally long (sigma 1.2, mean 60 s). That share of attempts ends with their worker's death, at a
 moment uniform within them; the trial runs again, and another worker comes after a minute. What the driver decides, it
 decides for as long as it takes here, on one thread, while answers wait: the time of ask, began and tell, and of the
-machine. Not in it: the journal and the network. The space is 20 unordered choices of 5.
+machine; in processor time, so that what else this computer does is not in it, unless ``--wall`` is given. Not in it:
+the journal and the network. The space is 20 unordered choices of 5.
 
 Busy over present worker-seconds, from full load to the last launch of a new trial; dead workers are not present.
 """
@@ -55,7 +56,7 @@ def attempts(search: Search, seed: int) -> Callable[[int, int], tuple[float, Out
     return one
 
 
-def played(controller: str, workers: int, trials: int, deaths: float) -> Simulation:
+def played(controller: str, workers: int, trials: int, deaths: float, clock: Callable[[], float]) -> Simulation:
     """The simulation, over."""
     search = Search(
         controller=make(parse(controller), Space.read(SPACE), 1),
@@ -76,6 +77,7 @@ def played(controller: str, workers: int, trials: int, deaths: float) -> Simulat
         attempts=attempts(search, 1),
         seed=1,
         decision=None,
+        clock=clock,
         deaths=deaths,
         replaced_after=REPLACED_AFTER,
         observe=observe,
@@ -91,6 +93,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1000,10000")
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--deaths", type=float, default=0.05)
+    parser.add_argument("--wall", action="store_true", help="charge wall time, not processor time")
     options = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna", "numpy"))
     print(f"{processor()}, {os.cpu_count()} cores, one thread used; Python {platform.python_version()}, {packages}\n")
@@ -98,9 +101,10 @@ def main() -> None:
         "| controller | workers | trials | deaths | utilisation | ms a turn, median | p99 | longest | driver's share |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
+    clock = time.perf_counter if options.wall else time.process_time
     for name in options.controller.split(","):
         for workers in map(int, options.workers.split(",")):
-            simulation = played(name, workers, options.trials, options.deaths)
+            simulation = played(name, workers, options.trials, options.deaths, clock)
             turns = simulation.turns[1:-1]
             ordered = sorted(1e3 * turn for turn in turns)  # not the first asks of all, nor the digest at the end
             ends = max(until for _, until in simulation.busy)

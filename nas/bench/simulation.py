@@ -2,7 +2,7 @@
 
 Happenings come in the order (time, number), so that a simulation with a fixed decision time repeats exactly. The driver
 is one thread, as the real one: what happens while it decides waits, and what it launches begins when it has decided. So
-a controller that thinks for long leaves workers idle here too. ``decision=None`` charges the time measured.
+a controller that thinks for long leaves workers idle here too. ``decision=None`` charges what ``clock`` measures.
 
 A worker that dies takes its slot with it, and then loses its attempt, as with a real cluster; later another takes its
 place. Left out: reports at steps, drivers that die, and the journal.
@@ -46,7 +46,8 @@ class Simulation:
     workers: int
     attempts: Attempts
     seed: int
-    decision: float | None = 0.0  # seconds; None: what it takes here
+    decision: float | None = 0.0  # seconds; None: what it takes here ...
+    clock: Callable[[], float] = time.perf_counter  # ... by this clock
     deaths: float = 0.0  # share of attempts that end with their worker's death
     replaced_after: float = 60.0  # seconds
     observe: Observer = lambda instructions, now: None
@@ -93,9 +94,9 @@ class Simulation:
 
     def _turn(self, happening: Happening, at: float) -> None:
         now = max(at, self._free)
-        began = time.perf_counter()
+        began = self.clock()
         instructions = self.search.handle(happening, now)
-        took = time.perf_counter() - began if self.decision is None else self.decision
+        took = self.clock() - began if self.decision is None else self.decision
         self.turns.append(took)
         self._free = now + took
         self.observe(instructions, now)

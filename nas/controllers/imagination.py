@@ -48,6 +48,7 @@ OPTIMISM = 1.5  # standard deviations above what is expected
 DREAMS = 16  # imagined elite: the most promising of the pool, towards which the policy is trained
 OFTEN, MANY = 200, 896  # trials told up to which every tell is thought about, and from which one in SELDOM is
 SELDOM = 128
+THOUGHTS = 64  # while as many trials are told as are open at once, where these are more
 AHEAD = 4  # proposals that are queued at least; half as many again as trials are told until the next thought
 
 Notes = dict[str, Any]
@@ -65,16 +66,15 @@ class Sketch:
 Draws = Callable[[np.random.Generator, int], Sequence[Sketch]]
 
 
-def interval(told: int) -> int:
-    """Tells from one thought to the next, after so many: so that a tell costs little in the 99th percentile, too."""
-    if told <= OFTEN:
-        return 1
-    return 4 if told < 2 * OFTEN else 16 if told < MANY else SELDOM
+def interval(told: int, open_: int) -> int:
+    """Tells from one thought to the next, after so many, while ``open_`` trials are proposed and not told.
 
-
-def due(told: int) -> bool:
-    """Whether to think now."""
-    return told % interval(told) == 0
+    So that a tell costs little in the 99th percentile, too; and so that thousands of workers do not wait for a thought
+    that changes next to nothing: there are THOUGHTS, or somewhat more, while each of them ends one trial. All are
+    powers of two, so ``told % interval == 0`` says when to think, however they follow each other.
+    """
+    so_far = 1 if told <= OFTEN else 4 if told < 2 * OFTEN else 16 if told < MANY else SELDOM
+    return max(so_far, 1 << max(0, (open_ // THOUGHTS).bit_length() - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +152,18 @@ class Imagination:
             kept = [*self._preferences.lasting(self._memory, BEST), *self._memory[-LAST:]]
             self._memory = _without_one(self._memory, {one.number for one in kept})
 
-    def think(self, draws: Draws, told: int, policy: int) -> None:
+    def think(self, draws: Draws, told: int, policy: int, until: int) -> None:
         """Learn from what was told, draw a pool, and choose from it what to propose until the next thought.
 
-        ``told`` counts the trials, and seeds what is drawn; ``policy`` is the version of the policy that draws.
+        ``told`` counts the trials, and seeds what is drawn; ``policy`` is the version of the policy that draws;
+        ``until`` the next thought it is so many tells (see ``interval``).
         """
         if not self._encoder.blocks:
             return
         self._earlier.renew(told)
         self._model.fit(_stacked([*self._taught, *self._memory]), torch.from_numpy(self._standing()), ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
-        count = max(AHEAD, 3 * interval(told) // 2)
+        count = max(AHEAD, 3 * until // 2)
         self._draw(draws, max(self._size, 2 * count), told, policy)
         self._choose(count)
 

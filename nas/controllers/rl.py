@@ -11,7 +11,7 @@ Constraints are seen as masks: heads are masked and renormalised when a candidat
 learned from (masks follow from the decisions, so they need not be recorded). What was rejected in the end is forgotten.
 
 Every ``update_every`` trials told, after the first ``warmup``, the policy takes ``steps`` Adam steps (more seldom when
-there are many trials: imagination.interval) on
+there are many trials, told or running: imagination.interval) on
 
     - mean_window  min(r A, clip(r, 1 - c, 1 + c) A)       clipped policy gradient (Schulman et al. 2017, eq. 7)
     - w_replay * mean_elite  log policy                    priority queue training (Abolafia et al. 2018)
@@ -47,7 +47,7 @@ import orjson
 import torch
 
 from nas.controllers import Lessons
-from nas.controllers.imagination import OFTEN, Imagination, Sketch, due
+from nas.controllers.imagination import Imagination, Sketch, interval
 from nas.controllers.policy import Drawn, Masks, Policy
 from nas.controllers.preferences import Preferences
 from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, best, nothing_new, redraw_seed, to_proposal
@@ -222,7 +222,7 @@ class RLController:
         self._imagination.teach(lessons)
         if self._taught and self._space.decisions and self._settings.pool:
             with one_thread():
-                self._imagination.think(self._sketches, 0, self._updates)
+                self._imagination.think(self._sketches, 0, self._updates, 1)
 
     def began(self, proposal: Proposal) -> None:
         self._known[proposal.hash] = None
@@ -250,8 +250,9 @@ class RLController:
         settings, past_warmup = self._settings, self._count - self._settings.warmup
         if (past_warmup < 0 and not self._taught) or not self._space.decisions:
             return
-        thinks = due(self._count)
-        learns = thinks if self._count > OFTEN else past_warmup >= 0 and past_warmup % settings.update_every == 0
+        until = interval(self._count, max(0, len(self._known) - self._count))
+        thinks = self._count % until == 0
+        learns = thinks if until > 1 else past_warmup >= 0 and past_warmup % settings.update_every == 0
         if learns or thinks:
             self._preferences.renew(self._count)
             self._elite = self._preferences.best(self._archive, settings.elite)
@@ -259,7 +260,7 @@ class RLController:
             if learns and settings.steps:
                 self._update()
             if thinks and settings.pool:
-                self._imagination.think(self._sketches, self._count, self._updates)
+                self._imagination.think(self._sketches, self._count, self._updates, until)
 
     def _remember(self, told: Told) -> None:
         self._count += 1

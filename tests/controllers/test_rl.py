@@ -11,6 +11,7 @@ import pytest
 import torch
 from search_problems import EVERY_KIND, FLAT, SIX, read, script
 
+from nas.controllers.imagination import interval
 from nas.controllers.policy import Policy
 from nas.controllers.random import RandomController
 from nas.controllers.rl import RLController
@@ -205,3 +206,17 @@ def test_many_trials_are_thought_about_seldom_and_remembered_in_part() -> None:
     assert {one.number for one in memory} >= set(range(1_300 - 96, 1_300))
     assert min(one.number for one in memory) < 300  # some of the others, from all of the run
     assert len(controller._imagination._pending) == 0
+
+
+def test_many_workers_do_not_wait_for_thoughts() -> None:
+    """Else the first answers of 10,000 workers are thought about one by one, and they all stand idle for a minute."""
+    controller = new(CHOICES, RLSettings(pool=4, steps=0))
+    running = [step(controller, number) for number in range(200)]
+    thoughts = []
+    for proposal in running[:30]:
+        before = controller._imagination._model.state
+        controller.tell(proposal, Reward(float(proposal.number % 7)))
+        if controller._imagination._model.state is not before:
+            thoughts.append(controller._count)
+    assert thoughts == list(range(10, 31, 2))  # 200 to 170 are open, two to three times 64
+    assert [interval(10, open_) for open_ in (0, 64, 127, 128, 1_000, 10_000)] == [1, 1, 1, 2, 8, 128]
