@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nas.errors import Diverged
+from nas.train.accumulation import Accumulation, NoiseScale
 from nas.train.augmentation import Augmentation, Targets
 from nas.train.averaging import Average
 from nas.train.data import Resident
@@ -38,6 +40,8 @@ class Recipe:
     warmup_epochs: float
     precision: Precision
     steps: int | None = None  # an end before the epochs' (one batch, to see whether anything works)
+    micro_batch: int | None = None  # samples that pass at once; None: the batch
+    noise_scale: bool = False  # whether to estimate it; batches are then halved now and then
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,17 @@ class Result:
     epochs: int
     images_per_second: float  # of training alone
     train_seconds: float  # without evaluation
+    micro_batch: int  # samples that passed at once, at the end
+    halved: str = ""  # why that is less than the recipe says
+    noise_scale: NoiseScale | None = None
+
+    def notes(self, batch: int) -> dict[str, Any]:
+        """What a trial's record says of how its batches went through."""
+        said: dict[str, Any] = {}
+        if self.micro_batch < batch:
+            why = self.halved or "micro_batch was asked for"
+            said = {"micro_batch": self.micro_batch, "micro_batch_reason": why}
+        return {**said, "noise_scale": self.noise_scale.note(batch)} if self.noise_scale else said
 
 
 Report = Callable[[int, Mapping[str, float]], bool]
@@ -79,6 +94,9 @@ def fit(
     device = data.device
     auxiliary = list(auxiliaries(network).values())
     scaling = LossScaling(recipe.precision, device)
+    micro = min(recipe.micro_batch or recipe.batch, recipe.batch)
+    noise = NoiseScale() if recipe.noise_scale else None
+    accumulation = Accumulation(network, problem, recipe.precision, scaling, auxiliary, micro, noise)
     batches = max(1, len(train) // recipe.batch)
     total = recipe.epochs * batches if recipe.steps is None else recipe.steps
     warmup = min(round(recipe.warmup_epochs * batches), total // 2)
@@ -99,15 +117,11 @@ def fit(
             targets = Targets(labels)
             if augmentation:
                 inputs, targets = augmentation(inputs, labels, step)
-            batch_loss = targets.loss(problem.loss, recipe.precision.outputs(network, inputs))
-            for own in (module.auxiliary_loss for module in auxiliary):
-                batch_loss = batch_loss if own is None else batch_loss + own
-            optimizer.zero_grad(set_to_none=True)
-            scaling.backward(batch_loss)
+            batch_loss = accumulation.gradients(inputs, targets, step)
             scaling.step(optimizer)
             if average:
                 average.update()
-            losses += batch_loss.detach()
+            losses += batch_loss
             step, images = step + 1, images + len(indices)
             if step % CHECK_EVERY == 0:
                 _require_finite(losses, step, total)
@@ -115,7 +129,7 @@ def fit(
         scaling.require_progress(step, total)
         seconds += time.perf_counter() - started
         epoch += 1
-        parts = torch.split(validation, min(EVALUATION_BATCH, 4 * recipe.batch))
+        parts = torch.split(validation, min(EVALUATION_BATCH, 4 * accumulation.micro))
         with average.in_place() if average else nullcontext():
             metrics = evaluate(network, judged(), data, parts, recipe.precision)
         _require_finite(metrics["loss"], step, total)
@@ -123,7 +137,7 @@ def fit(
             break
     if average:
         average.exchange()
-    return Result(metrics, epoch, images / seconds, seconds)
+    return Result(metrics, epoch, images / seconds, seconds, accumulation.micro, accumulation.halved, noise)
 
 
 @torch.no_grad()

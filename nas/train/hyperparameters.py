@@ -20,8 +20,8 @@ class Section:
 
     >>> sorted(SECTION.within("optimizer").setting_names())
     ['adamw', 'lamb', 'lars', 'muon', 'rmsprop', 'sgd']
-    >>> SECTION.wrong_value("batch_size", -3)
-    'batch_size: -3 is wrong here: it should be greater than or equal to 1'
+    >>> SECTION.wrong_value("learning_rate", -3)
+    'learning_rate: -3 is wrong here: it should be greater than 0'
     """
 
     model: type[BaseModel]

@@ -25,3 +25,15 @@ def peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(found[1]) * 1024 if found else 0
+
+
+def is_ended(error: RuntimeError) -> bool:
+    """Whether this is one of torch's several ways of saying that memory ended; on a CPU only the text tells."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text or "not enough memory" in text
+
+
+def give_back(device: torch.device) -> None:
+    """What torch holds of a GPU's memory without using it: after an end of memory it is in the wrong pieces."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

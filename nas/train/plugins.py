@@ -231,6 +231,9 @@ class Extended:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.own_loss(outputs, targets) if self.own_loss else self.own.loss(outputs, targets)
 
+    def terms(self, targets: Tensor) -> Tensor | int:
+        return len(targets) if self.own_loss else self.own.terms(targets)
+
     def judgement(self, task: Task, device: torch.device) -> Judgement:
         return ExtendedJudgement(self.own.judgement(task, device), self.own_loss, self.metrics)
 

@@ -49,7 +49,18 @@ from nas.train.layers.pooling import AvgPool, GlobalPool, MaxPool, Upsample
 from nas.train.layers.recurrent import Recurrent
 from nas.train.layers.tokens import tokens
 from nas.train.layers.transformer import TransformerBlock
-from nas.train.settings import LAMB, LARS, SGD, AdamW, Muon, Optimizer, OptimizerSettings, RMSprop, TrainSettings
+from nas.train.settings import (
+    LAMB,
+    LARS,
+    SGD,
+    SMALLEST_FIT,
+    AdamW,
+    Muon,
+    Optimizer,
+    OptimizerSettings,
+    RMSprop,
+    TrainSettings,
+)
 
 BYTES = 4  # of fp32
 INDEX = 8  # of the place where a maximum was
@@ -79,7 +90,8 @@ class Pricing:
         chosen_optimizer(hyperparameters, self.settings.optimizer)  # refuses what is said twice
         require_suited(chosen_regularisation(hyperparameters, self.settings), self.task)
         found: dict[str, float] = {"parameters": parameters_of(links), "flops": flops_of(links)}
-        found["memory"] = memory(links, hyperparameters.batch_size or self.settings.batch_size, optimizer)
+        batch = hyperparameters.batch_size or self.settings.batch_size
+        found["memory"] = memory(links, SMALLEST_FIT if batch == "fit" else batch, optimizer)  # the least that it takes
         found["depth"] = depth_of(links)
         if self.latency_table is not None:
             found["latency"] = latency(links, self.latency_table)

@@ -31,6 +31,7 @@ class Problem(Protocol):
     """One kind of task. Outputs are fp32 (batch, *kinds.output_shape), targets as data.Resident gives them."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...  # the batch's mean
+    def terms(self, targets: Tensor) -> Tensor | int: ...  # how many it is the mean of, up to a factor
     def judgement(self, task: Task, device: torch.device) -> Judgement: ...
     def unfit(self, network: nn.Module, inputs: Tensor) -> str: ...  # why it must not be judged; "" where nothing is
 
@@ -51,6 +52,9 @@ class Classification:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
+
+    def terms(self, targets: Tensor) -> int:
+        return len(targets)
 
     def judgement(self, task: Task, device: torch.device) -> Judgement:
         return ClassJudgement(task["classes"], device)
@@ -84,8 +88,10 @@ class Segmentation:
     """One class for each pixel. Outputs are logits (batch, classes, height, width), targets (batch, height, width)."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        labelled = (targets != UNLABELLED).sum().clamp(min=1)  # a batch may have none
-        return F.cross_entropy(outputs, targets, ignore_index=UNLABELLED, reduction="sum") / labelled
+        return F.cross_entropy(outputs, targets, ignore_index=UNLABELLED, reduction="sum") / self.terms(targets)
+
+    def terms(self, targets: Tensor) -> Tensor:
+        return (targets != UNLABELLED).sum().clamp(min=1)  # a batch may have none
 
     def judgement(self, task: Task, device: torch.device) -> Judgement:
         return PixelJudgement(task["classes"], device)
@@ -130,6 +136,9 @@ class Regression:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(outputs, targets)
 
+    def terms(self, targets: Tensor) -> int:
+        return len(targets)
+
     def judgement(self, task: Task, device: torch.device) -> Judgement:
         return NumberJudgement(task["targets"], task.get("deviation", 1.0), device)
 
@@ -170,6 +179,9 @@ class LanguageModel:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+    def terms(self, targets: Tensor) -> int:
+        return len(targets)
 
     def judgement(self, task: Task, device: torch.device) -> Judgement:
         return TextJudgement(device)

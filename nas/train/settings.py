@@ -31,6 +31,8 @@ def _whole(value: Any) -> Any:
 
 
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LARGEST_SIZE, strict=True)]
+BatchSize = Positive | Literal["fit"]  # the largest that fits and still pays (fitting.py)
+SMALLEST_FIT = 32  # where the search for it begins
 LearningRate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -317,7 +319,9 @@ class TrainSettings(Regularisation):
 
     epochs: Positive = 6
     precision: PrecisionName = "auto"
-    batch_size: Positive = 256
+    batch_size: BatchSize = 256
+    micro_batch: Positive | None = None  # samples that pass at once; the gradients of a batch's parts are summed
+    noise_scale: bool = False  # whether to estimate which batch would still have helped (McCandlish et al. 2018)
     optimizer: Optimizer = Optimizer(sgd=SGD())
     scale_learning_rate: Scaling = "none"  # with batch / 256, or its square root
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 1.0  # of linear rise; a cosine to zero follows
@@ -328,7 +332,7 @@ class TrainSettings(Regularisation):
 class Hyperparameters(Regularisation):
     """What a candidate may say beside its architecture. ``learning_rate`` and ``weight_decay`` go to the optimizer."""
 
-    batch_size: Positive | None = None
+    batch_size: BatchSize | None = None
     precision: PrecisionName | None = None
     optimizer: Optimizer | None = None
     learning_rate: LearningRate | None = None

@@ -18,6 +18,7 @@ from nas.train import data, memory, network, optimizers, plugins, precision, pro
 from nas.train.augmentation import Augmentation
 from nas.train.averaging import Average
 from nas.train.fit import Recipe, Result, fit
+from nas.train.fitting import fitting_batch
 from nas.train.hyperparameters import chosen_optimizer, chosen_regularisation, read_hyperparameters, require_suited
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
@@ -36,8 +37,9 @@ class Trainer:
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
     epochs, images_per_second (training alone), train_seconds (likewise), peak_memory (bytes; see memory.peak). Notes:
-    dtype and why, fallbacks (to another dtype), device, batch_size, optimizer, learning_rate, regularisation where
-    there is any, weight_norm before and after, and what modules observed (modules/auxiliary.py).
+    dtype and why, fallbacks (to another dtype), device, batch_size (and why, where it was to fit), micro_batch and why
+    where it is smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for,
+    weight_norm before and after, and what modules observed (modules/auxiliary.py).
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
@@ -51,6 +53,7 @@ class Trainer:
     steps: int | None = None  # see Recipe.steps
     plugins: tuple[Plugin, ...] = ()  # by value: a worker needs no file
     recorded: Numbers | None = None  # the precision of a trial that is repeated: it goes before whatever was asked for
+    recorded_batch: tuple[int, str] | None = None  # likewise, where it was to fit: and why
 
     def __call__(self, candidate: Candidate, context: Context) -> dict[str, float]:
         """Raises InvalidCandidate, Diverged, OutOfMemory; and InputError where the data can not be read."""
@@ -64,8 +67,11 @@ class Trainer:
         return replace(self, steps=1)
 
     def repeating(self, notes: Mapping[str, Any]) -> Trainer:
-        """The same, in the precision that a trial with these notes was trained in, whatever ``auto`` finds now."""
-        return replace(self, recorded=named(notes.get("dtype")))
+        """The same, in the precision and with the batch that a trial with these notes was trained in, whatever ``auto``
+        and ``fit`` find now.
+        """
+        found = (notes["batch_size"], notes["batch_size_reason"]) if "batch_size_reason" in notes else None
+        return replace(self, recorded=named(notes.get("dtype")), recorded_batch=found)
 
     def _train(self, candidate: Candidate, context: Context, device: torch.device) -> dict[str, float]:
         parts = plugins.load(self.plugins)
@@ -80,12 +86,8 @@ class Trainer:
 
         samples = data.resident(self.task, "train", self.data_dir, context.device, parts)
         train, validation = data.split_resident(samples, self.task.validation, self.seed)
-        batch = min(hyperparameters.batch_size or self.settings.batch_size, len(train))
-        rate = optimizers.scaled(chosen.learning_rate, batch, self.settings.scale_learning_rate)
         context.note(
-            batch_size=batch,
             optimizer=name,
-            learning_rate=rate,
             device=_device_name(device),
             **({"regularisation": said} if (said := regularisation.regularisation()) else {}),
         )
@@ -113,15 +115,32 @@ class Trainer:
                     samples,
                     train,
                     validation if self.steps is None else validation[:batch],
-                    Recipe(self.settings.epochs, batch, rate, self.settings.warmup_epochs, policy, self.steps),
+                    Recipe(
+                        self.settings.epochs,
+                        batch,
+                        rate,
+                        self.settings.warmup_epochs,
+                        policy,
+                        self.steps,
+                        self.settings.micro_batch,
+                        self.settings.noise_scale,
+                    ),
                     torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
                     context.report,
                     augmentation=Augmentation(regularisation, context.seed) if regularisation.augments else None,
                     average=Average(model, regularisation.average) if regularisation.average else None,
                 )
+            context.note(**result.notes(batch))
             context.note(weight_norm={"initial": initial_norm, "final": optimizers.weight_norm(model)})
             return result
 
+        asked = hyperparameters.batch_size or self.settings.batch_size
+        if asked == "fit":
+            asked, reason = self.recorded_batch or fitting_batch(initial(), problem, samples, train)
+            context.note(batch_size_reason=reason)
+        batch = min(asked, len(train))
+        rate = optimizers.scaled(chosen.learning_rate, batch, self.settings.scale_learning_rate)
+        context.note(batch_size=batch, learning_rate=rate)
         model = initial()
         work = Work(model, problem.loss, lambda count: samples.batch(train[:count]), batch, costs["flops"])
         policy = self._precision(hyperparameters.precision, device, work)
@@ -185,8 +204,7 @@ def _out_of_memory() -> Iterator[None]:
     """Torch's several ways of saying that memory ended, as one."""
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; on a CPU only the text tells
-        text = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text or "not enough memory" in text:
-            raise OutOfMemory(text.partition("\n")[0]) from error
+    except RuntimeError as error:
+        if memory.is_ended(error):
+            raise OutOfMemory(str(error).partition("\n")[0]) from error
         raise

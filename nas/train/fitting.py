@@ -1,0 +1,77 @@
+"""``batch_size: fit``: the largest batch that fits in memory and still pays, found by doubling on the very device.
+
+What pays is samples a second. A batch is no longer doubled where that gains less than a tenth, where an epoch would
+have too few steps to learn by, or where the time for it is up. As speeds are measured, another machine, or the same one
+under another load, may choose another batch; the choice and its reason are recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from nas.train import memory
+from nas.train.accumulation import Accumulation
+from nas.train.augmentation import Targets
+from nas.train.data import Resident
+from nas.train.modules.auxiliary import auxiliaries
+from nas.train.precision import LossScaling, Precision
+from nas.train.problems import Problem
+from nas.train.settings import SMALLEST_FIT
+
+LEAST_GAIN = 1.1  # in samples a second, for a doubled batch
+LEAST_STEPS = 16  # of an epoch
+MOST_SECONDS = 2.0  # for all of it; a pass that has begun ends
+
+
+def fitting_batch(network: nn.Module, problem: Problem, data: Resident, train: Tensor) -> tuple[int, str]:
+    """The batch, and why it is not larger. It is looked for in fp32, of all usual precisions the one that needs most.
+
+    The network's statistics and torch's generators are not what they were: it is for looking alone.
+    """
+    device = data.device
+    precision = Precision("fp32", "for looking")
+    scaling, auxiliary = LossScaling(precision, device), list(auxiliaries(network).values())
+    # No batch that does not fit is to be passed in parts: it is what is looked for.
+    gradients = Accumulation(network, problem, precision, scaling, auxiliary, len(train), halved="never")
+
+    def speed(batch: int) -> float | None:
+        """Samples a second, of the best of three passes; None where it does not fit."""
+        inputs, labels = data.batch(train[:batch])
+        best = float("inf")
+        try:
+            for _ in range(3):
+                began = time.perf_counter()
+                float(gradients.gradients(inputs, Targets(labels), 0))  # waits for a GPU
+                best = min(best, time.perf_counter() - began)
+        except RuntimeError as error:
+            if not memory.is_ended(error):
+                raise
+            return None
+        return batch / best
+
+    network.train()
+    found = largest_that_pays(speed, max(SMALLEST_FIT, len(train) // LEAST_STEPS), time.perf_counter)
+    memory.give_back(device)
+    return found
+
+
+def largest_that_pays(speed: Callable[[int], float | None], most: int, clock: Callable[[], float]) -> tuple[int, str]:
+    """Doubles from the smallest; ``speed`` gives samples a second, or None where a batch does not fit."""
+    began, batch = clock(), SMALLEST_FIT
+    reached = speed(batch)
+    if reached is None:
+        return batch, f"fit: not even {batch} fit; it goes in parts"
+    while True:
+        if 2 * batch > most:
+            return batch, f"fit: with {2 * batch} an epoch would have fewer than {LEAST_STEPS} steps"
+        if clock() - began > MOST_SECONDS:
+            return batch, f"fit: {MOST_SECONDS:g} s of looking were up"
+        doubled = speed(2 * batch)
+        if doubled is None:
+            return batch, f"fit: {2 * batch} do not fit in memory"
+        if doubled < LEAST_GAIN * reached:
+            return batch, f"fit: {2 * batch} make {doubled / reached:.2f} times the samples a second of {batch}"
+        batch, reached = 2 * batch, doubled
