@@ -318,3 +318,21 @@ def test_wrong_objectives_are_told_at_their_place(write, objectives, place, word
     (found,) = problems(lambda: load(path))
     assert found.startswith(f"{path}:{place}: ")
     assert words in found
+
+
+@pytest.mark.parametrize(
+    ("limits", "place", "word"),
+    [
+        ("stop: {reward: high}", ":3:16", "the reward as a number, 0.93, or a metric with its number"),
+        ("stop: {reward: {flops: 3}}", ":3:16", "'flops' is no objective of this search"),
+        ("reward: {minimize: loss}\nstop: {reward: 0.2}", ":4:16", "write {loss: 0.2}"),
+        ("stop: {patience: 0}", ":3:18", "greater than or equal to 1"),
+        ("stop: {device_seconds: soon}", ":3:24", "is not a duration"),
+        ("budget: {epochs: 0.5}", ":3:18", "valid integer"),
+        ("budget: {device_seconds: 0}", ":3:26", "greater than 0"),
+    ],
+)
+def test_a_wrong_limit_is_told_at_its_place(write, limits, place, word):
+    (found,) = problems(lambda: load(write(f"space: digits_cnn\ntask: {{dataset: digits}}\n{limits}\n")))
+    assert place in found
+    assert word in found
