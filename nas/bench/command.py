@@ -82,6 +82,8 @@ def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
         if not one.takes(most):  # what was named is played, or refused
             raise InputError(f"--controllers: {one.name} knows one objective, and a protocol asked for has {most}")
     folder = wishes.run or Path("runs") / "bench" / said.name
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--run {folder}: this is a file; results are kept in a folder")
     try:
         results = tournament.play(Ledger(folder), progress)
     except Interrupted as why:

@@ -281,7 +281,15 @@ class _Columns:
             found = [self.table.numbers(name.replace(DATASET, self.dataset)) for name in several]
         except InputError as error:
             raise self._placed(error, at) from None
-        return np.hstack([column.reshape(self.table.rows, -1) for column in found])
+        for name, column in zip(several, found, strict=True):
+            if not np.isfinite(column).any():
+                raise InputError(
+                    self.document.problem(at, f"the column {name.replace(DATASET, self.dataset)} has no number")
+                )
+        stacked = np.hstack([column.reshape(self.table.rows, -1) for column in found])
+        return np.where(
+            np.isfinite(stacked), stacked, np.nan
+        )  # an infinite one, as a missing one, is a training that failed
 
     def _placed(self, error: InputError, at: KeyPath) -> InputError:
         """A name that is wrong is the YAML's problem, a cell that is wrong the table's."""

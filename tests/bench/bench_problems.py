@@ -66,6 +66,7 @@ def rows() -> list[dict[str, str]]:
                 "val_1": "" if index == 0 else str(value + 1),
                 "cost": str(10 * layers),
                 "group": "best" if best else str(index),
+                "nothing": "",
             }
         )
     return found

@@ -117,6 +117,7 @@ def test_a_conditional_decision_has_a_cell_for_not_active(tmp_path):
         ("final: test", "final: {one_of: [val_0]}", r"final says one_of"),
         ("equals: group", "equals: groups", r"yaml:13:9: .*no column 'groups'; did you mean 'group'"),
         ("{int: [1, 4]}", "{float: [1, 4]}", r"yaml:12:\d+: .*is a real number"),
+        ("    reward: val\n", "    reward: nothing\n", r"yaml:\d+:13: the column nothing has no number"),
         ("column: code", "column: 'code[3]'", r"toy.csv:2: 'p' in column code has no character 3"),
     ],
 )  # fmt: skip

@@ -189,6 +189,12 @@ def test_wrong_controllers_are_refused(words, message):
         parse(words)
 
 
+def test_results_are_not_kept_in_a_file(tmp_path):
+    write(tmp_path)
+    with pytest.raises(InputError, match=r"--run .*toy\.csv: this is a file"):
+        play(tmp_path, run=tmp_path / "toy.csv")
+
+
 def test_the_digest_of_code_does_not_depend_on_words_of_comments(monkeypatch, tmp_path):
     """Lost without it: results of an older controller are taken for the present one's, or all are played again."""
     before, other = code("controllers.evolution"), code("controllers.random")
