@@ -1,8 +1,8 @@
 """Which precision trains a network fastest: a few of its own steps are timed, in at most half a second.
 
 A copy of the network is trained on (forward and backward, no step of the optimizer), so that the trial's own weights,
-statistics and random numbers are as if nothing had been tried. A few samples come first: what they take says whether a
-whole batch fits into the time. What does not is not measured, and the caller's rule decides.
+statistics and random numbers are as if nothing had been tried. Two samples come first, then eight times as many each
+time: what some take says whether more fit into the time. Where a whole batch does not, the caller's rule decides.
 
 What was found is kept for the process by device, threads and shape class (inputs, batch and FLOPs within a factor of
 two, kinds of layers), so that a run's trials do not pay for it again and again. It depends on time, and so may differ
@@ -25,7 +25,12 @@ from nas.train.settings import Numbers
 
 SECONDS = 0.5  # at most, for all precisions together
 STEPS = 5  # whole batches timed in each, as far as time allows
-FEW = 8  # samples of the first step
+FEW = 2  # samples of the first step: a batch norm wants more than one
+GROWTH = 8
+SLOWEST = {
+    "cpu": 5e9,
+    "cuda": 1e12,
+}  # FLOPs a second that even an emulated precision has: the first step is a bet on it
 GAIN = 1.05  # that one must be faster than the first named: less is noise, and the first is the safest
 LARGEST_COPIES = 2**28  # bytes of weights: copying more takes too much of the time
 
@@ -76,11 +81,12 @@ def timed(work: Work, names: Sequence[Numbers], limit: float = SECONDS) -> dict[
     """Seconds of a step by precision, the median of some. Those for which there was no time, or that raised, have inf;
     if the first named is one of them, there is nothing to compare with, and the result is empty.
     """
-    weights = sum(p.numel() * p.element_size() for p in work.network.parameters())
-    if weights * len(names) > LARGEST_COPIES:
-        return {}
     end = time.perf_counter() + limit
     device = work.samples(1)[0].device
+    weights = sum(p.numel() * p.element_size() for p in work.network.parameters())
+    first_steps = 2 * 3 * work.flops * min(FEW, work.batch) * len(names)  # two of each, forward and backward
+    if weights * len(names) > LARGEST_COPIES or first_steps > limit * SLOWEST.get(device.type, 0):
+        return {}
     found: dict[Numbers, float] = {}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for number, name in enumerate(names):
@@ -110,9 +116,14 @@ def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float) -
         network.zero_grad(set_to_none=True)
         return time.perf_counter() - started
 
-    few = min(FEW, work.batch)
-    step(few)  # kernels are looked for, or made
-    expected = step(few) * work.batch / few
+    samples = min(FEW, work.batch)
+    step(samples)  # kernels are looked for, or made
+    expected = step(samples)
+    while samples < work.batch:
+        more = min(GROWTH * samples, work.batch)
+        if time.perf_counter() + expected * more / samples > end:
+            return math.inf
+        samples, expected = more, step(more)
     took: list[float] = []
     while len(took) <= STEPS and time.perf_counter() + expected < end:
         took.append(step(work.batch))
