@@ -286,6 +286,7 @@ def test_a_search_from_nothing_to_a_leaderboard_and_everything_after(project):
     best = rows[0]
     trained = json.loads(nas("trial", "runs/tiny", best["trial"], "--run-again", "--json", cwd=project).stdout)
     assert trained["metrics"]["accuracy"] == best["metrics"]["accuracy"], "the same seed gives the same network"
+    assert trained["notes"]["dtype_reason"].endswith("is recorded"), "in the precision that it had"
 
 
 def start(*words, cwd) -> subprocess.Popen[str]:
