@@ -228,6 +228,8 @@ class _Drive:
             match instruction:
                 case Launch():
                     assert self.executor is not None, "nothing is launched before there are slots"
+                    if not instruction.attempt:  # an earlier driver may have launched it, and a torn journal not know
+                        self._sweep(instruction.trial)
                     self.executor.start(self._attempt(instruction))
                 case AskToStop(trial, attempt) if self.executor is not None:
                     self.executor.stop(trial, attempt)

@@ -64,7 +64,8 @@ def test_the_readmes_yaml_reads(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(whole)
     assert config.load(path).name == "fashion"
-    path.write_text("".join(line for line in whole.splitlines(True) if not line.startswith("reward:")) + objectives)
+    kept = "".join(line for line in whole.splitlines(True) if not line.startswith("reward:"))
+    path.write_text(kept.replace("stop: {reward: 0.93,", "stop: {reward: {accuracy: 0.93},") + objectives)
     assert config.load(path).reward.objectives == {"accuracy": "maximize", "flops": "minimize"}
     assert documents.parse(space, "README.md").data["name"] == "small-cnn"
 

@@ -106,8 +106,10 @@ def test_a_larger_budget_goes_on_and_is_journaled(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-    import sys, time
+    import signal, sys, time
     import nas
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore them
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     def slow(candidate, context):
         try:
             print("training", flush=True)
@@ -117,6 +119,14 @@ SCRIPT = """
         return 1.0
     nas.search({"hyperparameters": {"x": {"float": [0.0, 1.0]}}}, slow, cluster={"kind": "inline"}, run=sys.argv[1])
 """
+
+
+def test_what_a_torn_journal_does_not_know_of_is_swept_when_its_trial_is_launched_again(tmp_path: Path) -> None:
+    half_written = tmp_path / "run/trials/0/0/.result.json.17.tmp"
+    half_written.parent.mkdir(parents=True)
+    half_written.touch()
+    driver.run(planned(), tmp_path / "run")
+    assert not half_written.exists()
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP]])
