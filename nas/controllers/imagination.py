@@ -40,6 +40,7 @@ from nas.space import Draw, Space
 MEMORY = 256  # told trials that the reward model learns from ...
 BEST, LAST = 96, 96  # ... of which the best and the last ones are always among them
 PENDING = 64  # trials that still run, the last ones, that a choice keeps away from
+RAISED = 4  # times that a pool is drawn, each farther from what is known, where too little of it is new
 ROUNDS = 4  # of choosing, where what was chosen must not be proposed
 FADE = 3  # taught trials that are forgotten for each one told
 POOL = 256  # draws that are kept from one thought to the next
@@ -63,7 +64,7 @@ class Sketch:
     notes: Notes
 
 
-Draws = Callable[[np.random.Generator, int], Sequence[Sketch]]
+Draws = Callable[[np.random.Generator, int, int], Sequence[Sketch]]  # so many; raised: how far from what is known
 
 
 def interval(told: int, open_: int) -> int:
@@ -164,7 +165,10 @@ class Imagination:
         self._model.fit(_stacked([*self._taught, *self._memory]), torch.from_numpy(self._standing()), ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
         count = max(AHEAD, 3 * until // 2)
-        self._draw(draws, max(self._size, 2 * count), told, policy)
+        for raised in range(RAISED):  # a queue that ran dry would leave asks to draw one by one what is new
+            if raised and len(self._pool) >= count:
+                break
+            self._draw(draws, max(self._size, 2 * count), told, policy, raised)
         self._choose(count)
 
     def _choose(self, count: int) -> None:
@@ -193,9 +197,10 @@ class Imagination:
             self._settled[one.key] = None
         return not draw.violated and not draw.invalid
 
-    def _draw(self, draws: Draws, count: int, told: int, policy: int) -> None:
+    def _draw(self, draws: Draws, count: int, told: int, policy: int, raised: int) -> None:
         have = {one.key for one in self._pool}
-        for sketch in draws(np.random.default_rng(derive(self._seed, "imagine", told)), count):
+        seed = derive(self._seed, "imagine", told, *([raised] if raised else []))
+        for sketch in draws(np.random.default_rng(seed), count, raised):
             key = _key(sketch.decisions)
             if key in have or key in self._settled:
                 continue

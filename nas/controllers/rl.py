@@ -186,17 +186,20 @@ class RLController:
         drawn = self._policy.draw(rng, EDIT_FLOOR, kept)
         return drawn, {"floor": EDIT_FLOOR, parent.run: parent.number, "drawn": list(drawn.drawn)}
 
-    def _sketches(self, rng: np.random.Generator, count: int) -> list[Sketch]:
-        """Many draws at once, fresh ones and edits, for the reward model to choose from."""
+    def _sketches(self, rng: np.random.Generator, count: int, raised: int) -> list[Sketch]:
+        """Many draws at once, fresh ones and edits, for the reward model to choose from.
+
+        ``raised``: how often the floor of a fresh draw is doubled, and one decision more edited, as for repeats.
+        """
         edited = self._parents()
         shares = (rng.random(count) < self._settings.edits) & bool(edited)
         parents = [edited[int(rng.integers(len(edited)))] if edit else None for edit in shares]
-        kept = [self._kept(parent, rng) if parent else {} for parent in parents]
+        kept = [self._kept(parent, rng, raised) if parent else {} for parent in parents]
         if self._count < self._settings.warmup:  # and those that were taught, as they are
             shares = np.append(shares, [True] * len(self._taught))
             parents += self._taught
             kept += [dict(parent.decisions) for parent in self._taught]
-        floors = np.where(shares, EDIT_FLOOR, self._floor)
+        floors = np.where(shares, EDIT_FLOOR, min(1.0, self._floor * 2.0**raised))
         many = self._policy.draw_many(rng, floors, kept)
         found: list[Sketch] = []
         for row, parent in enumerate(parents):
@@ -208,9 +211,9 @@ class RLController:
             found.append(Sketch(decisions, float(many.log_probability[row]), notes))
         return found
 
-    def _kept(self, parent: Parent, rng: np.random.Generator) -> dict[str, int | float]:
+    def _kept(self, parent: Parent, rng: np.random.Generator, raised: int) -> dict[str, int | float]:
         paths = list(parent.decisions)
-        count = min(int(rng.geometric(1.0 - ANOTHER_EDIT)), len(paths))
+        count = min(int(rng.geometric(1.0 - ANOTHER_EDIT)) + raised, len(paths))
         again = {paths[at] for at in rng.choice(len(paths), count, replace=False)}
         return {path: value for path, value in parent.decisions.items() if path not in again}
 
