@@ -156,6 +156,9 @@ def finished(run: Path) -> dict[int, tuple[str, str, dict[str, float]]]:
     return found
 
 
+MORE = 20  # trials
+
+
 @dataclass
 class Kills:
     """What was done to one run: the journal's last event when the kill came, and after a torn write."""
@@ -179,9 +182,8 @@ def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int) -> Kills
             break
         segments = set((run / "journal").glob("*.jsonl"))
         workers = str(1 + number % 3 // 2)  # budget and cluster change from one driver to the next
-        process = start(
-            "search", str(config), "--run", str(run), "--trials", str(trials + number % 3), "--workers", workers
-        )
+        budget = trials + number % 3 + MORE * done.at["run_ended"]  # of a run that has ended, nothing is left to kill
+        process = start("search", str(config), "--run", str(run), "--trials", str(budget), "--workers", workers)
         kills_workers = number % 4 == 3
         wanted, began = random_.choice([0, 1, 2, 3, 4, 6, 8, 12, 16, 24]), time.monotonic()
         if number < 2:  # the moments of a start, which are soon over
