@@ -8,7 +8,7 @@ and all biases (whatever has one dimension) are spared, as is standard since Goy
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -72,10 +72,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            weights, gradients = _with_gradients(group)
-            if not weights:
-                continue
+        for group, weights, gradients in _with_gradients(self):
             if group["layer_wise"]:
                 sizes = torch.stack(torch._foreach_norm(weights))
                 denominator = torch.stack(torch._foreach_norm(gradients)) + group["weight_decay"] * sizes
@@ -113,10 +110,7 @@ class LAMB(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            weights, gradients = _with_gradients(group)
-            if not weights:
-                continue
+        for group, weights, gradients in _with_gradients(self):
             (beta1, beta2), eps = group["betas"], group["eps"]
             means = _memory(self, "mean", weights)
             squares = _memory(self, "square", weights)
@@ -159,10 +153,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            weights, gradients = _with_gradients(group)
-            if not weights:
-                continue
+        for group, weights, gradients in _with_gradients(self):
             if group["orthogonal"]:
                 self._orthogonal_step(group, weights, gradients)
             else:
@@ -226,9 +217,11 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     return (wide if x.shape[0] <= x.shape[1] else wide.T).to(matrix.dtype)
 
 
-def _with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-    weights = [p for p in group["params"] if p.grad is not None]
-    return weights, [p.grad for p in weights]
+def _with_gradients(optimizer: Optimizer) -> Iterator[tuple[dict[str, Any], list[Tensor], list[Tensor]]]:
+    """Each group with its weights that have a gradient, and the gradients; groups without any are left out."""
+    for group in optimizer.param_groups:
+        if weights := [p for p in group["params"] if p.grad is not None]:
+            yield group, weights, [p.grad for p in weights]
 
 
 def _memory(optimizer: Optimizer, name: str, weights: list[Tensor]) -> list[Tensor]:

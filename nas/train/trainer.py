@@ -100,6 +100,14 @@ class Trainer:
             model = network.build(candidate, task, parts.layers)
             return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+        asked = hyperparameters.batch_size or self.settings.batch_size
+        if asked == "fit":
+            asked, reason = self.recorded_batch or fitting_batch(initial(), problem, samples, train)
+            context.note(batch_size_reason=reason)
+        batch = min(asked, len(train))
+        rate = optimizers.scaled(chosen.learning_rate, batch, self.settings.scale_learning_rate)
+        context.note(batch_size=batch, learning_rate=rate)
+
         def trained(model: nn.Module, policy: Precision) -> Result:
             context.note(**policy.notes())
             policy.adapt(model, device)
@@ -115,16 +123,7 @@ class Trainer:
                     samples,
                     train,
                     validation if self.steps is None else validation[:batch],
-                    Recipe(
-                        self.settings.epochs,
-                        batch,
-                        rate,
-                        self.settings.warmup_epochs,
-                        policy,
-                        self.steps,
-                        self.settings.micro_batch,
-                        self.settings.noise_scale,
-                    ),
+                    self._recipe(batch, rate, policy),
                     torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
                     context.report,
                     augmentation=Augmentation(regularisation, context.seed) if regularisation.augments else None,
@@ -134,13 +133,6 @@ class Trainer:
             context.note(weight_norm={"initial": initial_norm, "final": optimizers.weight_norm(model)})
             return result
 
-        asked = hyperparameters.batch_size or self.settings.batch_size
-        if asked == "fit":
-            asked, reason = self.recorded_batch or fitting_batch(initial(), problem, samples, train)
-            context.note(batch_size_reason=reason)
-        batch = min(asked, len(train))
-        rate = optimizers.scaled(chosen.learning_rate, batch, self.settings.scale_learning_rate)
-        context.note(batch_size=batch, learning_rate=rate)
         model = initial()
         work = Work(model, problem.loss, lambda count: samples.batch(train[:count]), batch, costs["flops"])
         policy = self._precision(hyperparameters.precision, device, work)
@@ -165,6 +157,19 @@ class Trainer:
             "train_seconds": result.train_seconds,
             "peak_memory": float(memory.peak(device)),
         }
+
+    def _recipe(self, batch: int, rate: float, policy: Precision) -> Recipe:
+        settings = self.settings
+        return Recipe(
+            settings.epochs,
+            batch,
+            rate,
+            settings.warmup_epochs,
+            policy,
+            self.steps,
+            settings.micro_batch,
+            settings.noise_scale,
+        )
 
     def _precision(self, proposed: PrecisionName | None, device: torch.device, work: Work) -> Precision:
         if self.recorded:
