@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nas.errors import Diverged
-from nas.train.accumulation import Accumulation, NoiseScale
+from nas.train.accumulation import Accumulation
 from nas.train.augmentation import Augmentation, Targets
 from nas.train.averaging import Average
 from nas.train.data import Resident
-from nas.train.modules.auxiliary import auxiliaries
-from nas.train.optimizers import course
-from nas.train.precision import LossScaling, Precision
-from nas.train.problems import Judgement, Problem
+from nas.train.optimizers import course, weight_norm
+from nas.train.precision import Precision
+from nas.train.problems import Judgement
 
 EVALUATION_BATCH = 512  # at most, and at most 4 training batches: what fits in training is to fit here
 CHECK_EVERY = 16  # steps between looks at the loss: each makes a GPU wait
@@ -32,84 +31,111 @@ CHECK_EVERY = 16  # steps between looks at the loss: each makes a GPU wait
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train, with everything decided."""
+    """How to train, with everything decided but what a Training holds."""
 
     epochs: int
     batch: int
     learning_rate: float  # at the top of its course
     warmup_epochs: float
-    precision: Precision
     steps: int | None = None  # an end before the epochs' (one batch, to see whether anything works)
-    micro_batch: int | None = None  # samples that pass at once; None: the batch
-    noise_scale: bool = False  # whether to estimate it; batches are then halved now and then
+
+    def batches(self, samples: int) -> int:
+        """Of an epoch: whole ones."""
+        return max(1, samples // self.batch)
+
+    def total(self, samples: int) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.batches(samples) if self.steps is None else self.steps
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    metrics: Mapping[str, float]  # of the validation samples, after the last epoch
-    epochs: int
-    images_per_second: float  # of training alone
-    train_seconds: float  # without evaluation
-    micro_batch: int  # samples that passed at once, at the end
-    halved: str = ""  # why that is less than the recipe says
-    noise_scale: NoiseScale | None = None
+@dataclass(slots=True)
+class Training:
+    """All that training changes, torch's own generators apart: what a training is, and could go on from."""
+
+    accumulation: Accumulation  # with the network, how it computes, and what was found out about its batches
+    optimizer: Optimizer
+    shuffle: torch.Generator
+    average: Average | None
+    initial_norm: float  # of the weights
+    total: int  # steps
+    step: int = 0
+    epoch: int = 0  # ended ones
+    images: int = 0
+    seconds: float = 0.0  # without evaluation
+
+    @property
+    def network(self) -> nn.Module:
+        return self.accumulation.network
+
+    def finish(self) -> None:
+        """With an average, its weights stand in the network from here on."""
+        if self.average:
+            self.average.exchange()
+
+    def measured(self) -> dict[str, float]:
+        """Of training alone."""
+        return {
+            "epochs": self.epoch,
+            "images_per_second": self.images / self.seconds,
+            "train_seconds": self.seconds,
+        }
 
     def notes(self, batch: int) -> dict[str, Any]:
-        """What a trial's record says of how its batches went through."""
+        """What a trial's record says of how batches of this size went through, and of the weights as they stand."""
+        parts, noise = self.accumulation, self.accumulation.noise
         said: dict[str, Any] = {}
-        if self.micro_batch < batch:
-            why = self.halved or "micro_batch was asked for"
-            said = {"micro_batch": self.micro_batch, "micro_batch_reason": why}
-        return {**said, "noise_scale": self.noise_scale.note(batch)} if self.noise_scale else said
+        if parts.micro < batch:
+            why = parts.halved or "micro_batch was asked for"
+            said = {"micro_batch": parts.micro, "micro_batch_reason": why}
+        if noise:
+            said["noise_scale"] = noise.note(batch)
+        return {**said, "weight_norm": {"initial": self.initial_norm, "final": weight_norm(self.network)}}
 
 
 Report = Callable[[int, Mapping[str, float]], bool]
 
 
 def fit(
-    network: nn.Module,
-    problem: Problem,
+    training: Training,
     judged: Callable[[], Judgement],
-    optimizer: Optimizer,
     data: Resident,
     train: Tensor,
     validation: Tensor,
     recipe: Recipe,
-    shuffle: torch.Generator,
     report: Report,
     *,
     augmentation: Augmentation | None = None,
-    average: Average | None = None,
-) -> Result:
-    """Train on the samples at ``train`` (indices) and judge on those at ``validation`` after each epoch.
+) -> dict[str, float]:
+    """Train on the samples at ``train`` (indices) and judge on those at ``validation`` after each epoch, from where
+    ``training`` stands to its end. Returns the metrics of the last epoch.
 
     Each epoch is a fresh shuffle cut into whole batches; what does not fill the last one is left to other epochs. What
     is trained on is the problem's loss and those that modules have of their own (layers/auxiliary.py).
-    ``report(epoch, metrics)`` is called with epochs from 1, and says whether to stop. With an ``average`` its weights
-    are judged, and stand in the network at the end.
+    ``report(epoch, metrics)`` is called with epochs from 1, and says whether to stop. With an average its weights are
+    judged.
 
     Raises:
         Diverged: the loss left the finite numbers, or in fp16 gradients did at every scale.
     """
     device = data.device
-    auxiliary = list(auxiliaries(network).values())
-    scaling = LossScaling(recipe.precision, device)
-    micro = min(recipe.micro_batch or recipe.batch, recipe.batch)
-    noise = NoiseScale() if recipe.noise_scale else None
-    accumulation = Accumulation(network, problem, recipe.precision, scaling, auxiliary, micro, noise)
-    batches = max(1, len(train) // recipe.batch)
-    total = recipe.epochs * batches if recipe.steps is None else recipe.steps
+    accumulation, optimizer, average, total = (
+        training.accumulation,
+        training.optimizer,
+        training.average,
+        training.total,
+    )
+    network, precision, scaling = accumulation.network, accumulation.precision, accumulation.scaling
+    batches = recipe.batches(len(train))
     warmup = min(round(recipe.warmup_epochs * batches), total // 2)
-    step, images, seconds, epoch = 0, 0, 0.0, 0
     metrics: dict[str, float] = {}
-    while step < total:
+    while training.step < total:
         network.train()
-        for module in auxiliary:
+        for module in accumulation.auxiliary:
             module.forget()
         started = time.perf_counter()
-        order = train[torch.randperm(len(train), generator=shuffle, device=device)]
+        order = train[torch.randperm(len(train), generator=training.shuffle, device=device)]
         losses = torch.zeros((), device=device)
-        epoch_start = step
+        epoch_start = step = training.step
         for indices in torch.split(order, recipe.batch)[: min(batches, total - step)]:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * course(step, warmup, total)
@@ -122,22 +148,20 @@ def fit(
             if average:
                 average.update()
             losses += batch_loss
-            step, images = step + 1, images + len(indices)
+            step, training.images = step + 1, training.images + len(indices)
             if step % CHECK_EVERY == 0:
                 _require_finite(losses, step, total)
         train_loss = _require_finite(losses, step, total) / (step - epoch_start)
         scaling.require_progress(step, total)
-        seconds += time.perf_counter() - started
-        epoch += 1
+        training.seconds += time.perf_counter() - started
+        training.step, training.epoch = step, training.epoch + 1
         parts = torch.split(validation, min(EVALUATION_BATCH, 4 * accumulation.micro))
         with average.in_place() if average else nullcontext():
-            metrics = evaluate(network, judged(), data, parts, recipe.precision)
+            metrics = evaluate(network, judged(), data, parts, precision)
         _require_finite(metrics["loss"], step, total)
-        if report(epoch, {**metrics, "train_loss": train_loss}):
+        if report(training.epoch, {**metrics, "train_loss": train_loss}):
             break
-    if average:
-        average.exchange()
-    return Result(metrics, epoch, images / seconds, seconds, accumulation.micro, accumulation.halved, noise)
+    return metrics
 
 
 @torch.no_grad()

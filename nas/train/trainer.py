@@ -10,21 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
-from nas import seeds
-from nas.errors import Diverged, InvalidCandidate, OutOfMemory
-from nas.train import data, memory, network, optimizers, plugins, precision, problems, sources
-from nas.train.augmentation import Augmentation
-from nas.train.averaging import Average
-from nas.train.fit import Recipe, Result, fit
+from nas.errors import Diverged, OutOfMemory
+from nas.train import memory, plugins, precision
+from nas.train.fit import fit
 from nas.train.fitting import fitting_batch
-from nas.train.hyperparameters import chosen_optimizer, chosen_regularisation, read_hyperparameters, require_suited
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
-from nas.train.precision import Precision, Work
 from nas.train.precision.policy import MAY_OVERFLOW, named
-from nas.train.settings import Numbers, PrecisionName, TaskSettings, TrainSettings
+from nas.train.settings import Numbers, TaskSettings, TrainSettings
+from nas.train.trial import Decided, Trial
 
 if TYPE_CHECKING:
     from nas.objective import Context
@@ -75,106 +70,57 @@ class Trainer:
 
     def _train(self, candidate: Candidate, context: Context, device: torch.device) -> dict[str, float]:
         parts = plugins.load(self.plugins)
-        task = sources.describe(self.task, self.data_dir, parts.datasets)
-        costs = network.costs(candidate, task, parts.layers)
-        hyperparameters = read_hyperparameters(candidate.hyperparameters)
-        chosen, name = chosen_optimizer(hyperparameters, self.settings.optimizer)
-        regularisation = chosen_regularisation(hyperparameters, self.settings)
-        require_suited(regularisation, task)
-        if regularisation.label_smoothing and self.settings.loss:
-            raise InvalidCandidate("hyperparameters.label_smoothing is for the task's own loss; leave out train.loss")
-
-        samples = data.resident(self.task, "train", self.data_dir, context.device, parts)
-        train, validation = data.split_resident(samples, self.task.validation, self.seed)
-        context.note(
-            optimizer=name,
-            device=_device_name(device),
-            **({"regularisation": said} if (said := regularisation.regularisation()) else {}),
+        trial = Trial.read(
+            candidate, context.seed, context.device, self.settings, self.task, parts, self.data_dir, self.seed
         )
-        problem = plugins.extended(
-            problems.problem(task, regularisation.label_smoothing or 0.0), self.settings.loss, parts
-        )
-
-        def initial() -> nn.Module:
-            torch.manual_seed(context.seed)  # weights, then dropout
-            model = network.build(candidate, task, parts.layers)
-            return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-        asked = hyperparameters.batch_size or self.settings.batch_size
-        if asked == "fit":
-            asked, reason = self.recorded_batch or fitting_batch(initial(), problem, samples, train)
-            context.note(batch_size_reason=reason)
-        batch = min(asked, len(train))
-        rate = optimizers.scaled(chosen.learning_rate, batch, self.settings.scale_learning_rate)
-        context.note(batch_size=batch, learning_rate=rate)
-
-        def trained(model: nn.Module, policy: Precision) -> Result:
-            context.note(**policy.notes())
-            policy.adapt(model, device)
-            if unfit := problem.unfit(model, samples.batch(train[:2])[0]):
-                raise InvalidCandidate(unfit)
-            initial_norm = optimizers.weight_norm(model)
-            with policy.kernels():
-                result = fit(
-                    model,
-                    problem,
-                    lambda: problem.judgement(task, device),
-                    optimizers.make(chosen, model),
-                    samples,
-                    train,
-                    validation if self.steps is None else validation[:batch],
-                    self._recipe(batch, rate, policy),
-                    torch.Generator(device).manual_seed(seeds.derive(context.seed, "shuffle")),
-                    context.report,
-                    augmentation=Augmentation(regularisation, context.seed) if regularisation.augments else None,
-                    average=Average(model, regularisation.average) if regularisation.average else None,
-                )
-            context.note(**result.notes(batch))
-            context.note(weight_norm={"initial": initial_norm, "final": optimizers.weight_norm(model)})
-            return result
-
-        model = initial()
-        work = Work(model, problem.loss, lambda count: samples.batch(train[:count]), batch, costs["flops"])
-        policy = self._precision(hyperparameters.precision, device, work)
+        context.note(**trial.notes(), device=_device_name(device))
+        decided = self._decide(trial)
         diverged = ""
         try:
-            result = trained(model, policy)
+            return self._trained(trial, decided, context)
         except Diverged as error:
-            if policy.name not in MAY_OVERFLOW:
+            if decided.precision.name not in MAY_OVERFLOW:
                 raise
             diverged = str(error)
-        if diverged:  # not within `except`: the error's frames hold the network that it ends
-            model = initial()
-            result = trained(model, policy.instead("fp32", f"{policy.name} diverged: {diverged}"))
-        observed = {name: seen for name, module in auxiliaries(model).items() if (seen := module.observed())}
-        if observed:
-            context.note(observed=observed)
-        return {
-            **result.metrics,
-            **costs,
-            "epochs": result.epochs,
-            "images_per_second": result.images_per_second,
-            "train_seconds": result.train_seconds,
-            "peak_memory": float(memory.peak(device)),
-        }
+        # Not within `except`: until it is left, the error's frames hold the network that diverged, and here it would
+        # stand in memory beside its successor. For the same reason no network is a variable of this method.
+        return self._trained(trial, decided.in_fp32(diverged), context)
 
-    def _recipe(self, batch: int, rate: float, policy: Precision) -> Recipe:
-        settings = self.settings
-        return Recipe(
-            settings.epochs,
-            batch,
-            rate,
-            settings.warmup_epochs,
-            policy,
-            self.steps,
-            settings.micro_batch,
-            settings.noise_scale,
-        )
-
-    def _precision(self, proposed: PrecisionName | None, device: torch.device, work: Work) -> Precision:
+    def _decide(self, trial: Trial) -> Decided:
+        """Batch, then precision: what a step costs decides it."""
+        asked, reason = trial.asked_batch, ""
+        if asked == "fit":
+            found = self.recorded_batch
+            asked, reason = found or fitting_batch(trial.network(), trial.problem, trial.samples, trial.train)
+        batch = min(asked, len(trial.train))
         if self.recorded:
-            return precision.recorded(device, self.recorded)
-        return precision.choose(device, proposed or self.settings.precision, work, fixed=proposed is None)
+            return Decided(precision.recorded(trial.device, self.recorded), batch, reason)
+        proposed = trial.asked_precision
+        wanted, fixed = proposed or self.settings.precision, proposed is None
+        return Decided(precision.choose(trial.device, wanted, trial.work(batch), fixed=fixed), batch, reason)
+
+    def _trained(self, trial: Trial, decided: Decided, context: Context) -> dict[str, float]:
+        recipe = trial.recipe(decided, self.steps)
+        context.note(**decided.notes(), learning_rate=recipe.learning_rate)
+        training = trial.begin(recipe, decided.precision)
+        with decided.precision.kernels():
+            metrics = fit(
+                training,
+                trial.judgement,
+                trial.samples,
+                trial.train,
+                trial.validation if self.steps is None else trial.validation[: recipe.batch],
+                recipe,
+                context.report,
+                augmentation=trial.augmentation,
+            )
+        training.finish()
+        context.note(**training.notes(recipe.batch))
+        modules = auxiliaries(training.network)
+        if observed := {name: seen for name, module in modules.items() if (seen := module.observed())}:
+            context.note(observed=observed)
+        peak = float(memory.peak(trial.device))
+        return {**metrics, **trial.costs, **training.measured(), "peak_memory": peak}
 
 
 def _device_name(device: torch.device) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -197,6 +199,27 @@ def test_what_overflows_fp16_is_repeated_in_fp32_as_if_it_had_been_tried_first()
     assert "fallbacks" not in plain
 
 
+def test_a_network_that_diverged_is_gone_before_its_repetition_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Kept by a frame or an error, it would stand in memory beside its successor: what just fits would end memory.
+    alive: list[list[bool]] = []
+    built: list[weakref.ref[nn.Module]] = []
+    build = network.build
+
+    def watched(*given: Any) -> nn.Sequential:
+        alive.append([one() is not None for one in built])
+        model = build(*given)
+        built.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(network, "build", watched)
+    gc.disable()
+    try:
+        trained(OVERFLOWING, precision="fp16")
+    finally:
+        gc.enable()
+    assert alive == [[], [False]]
+
+
 def test_what_diverges_in_fp32_too_has_diverged() -> None:
     # Repeated for ever, or not told that it was tried twice, it would be a waste that nobody sees.
     context = Context(0, 1)
@@ -221,7 +244,7 @@ def work(model: nn.Module, shape: tuple[int, ...], batch: int, flops: float) -> 
     def samples(count: int) -> tuple[Tensor, Tensor]:
         return torch.ones(count, *shape), torch.zeros(count, dtype=torch.int64)
 
-    return Work(model, F.cross_entropy, samples, batch, flops)
+    return Work(lambda: model, F.cross_entropy, samples, batch, flops)
 
 
 def small() -> Work:

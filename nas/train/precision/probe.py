@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +36,20 @@ GAIN = 1.05  # that one must be faster than the first named: less is noise, and 
 LARGEST_COPIES = 2**28  # bytes of weights: copying more takes too much of the time
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Work:
     """What a trial's steps are made of, so that they can be tried. ``flops``: forward, of one sample."""
 
-    network: nn.Module  # not adapted to any precision yet
+    build: Callable[[], nn.Module]  # the network; not adapted to any precision
     loss: Callable[[Tensor, Tensor], Tensor]  # of outputs and targets
     samples: Callable[[int], tuple[Tensor, Tensor]]  # inputs and targets of a batch of that size
     batch: int
     flops: float
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """Built where something looks at it: where rules alone decide, nobody does."""
+        return self.build()
 
     @property
     def step_flops(self) -> float:

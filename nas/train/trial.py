@@ -1,0 +1,162 @@
+"""What one trial trains: a candidate and its settings, read and checked, before anything is decided by measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from nas import seeds
+from nas.errors import InvalidCandidate
+from nas.train import data, network, optimizers, plugins, problems, sources
+from nas.train.accumulation import Accumulation, NoiseScale
+from nas.train.augmentation import Augmentation
+from nas.train.averaging import Average
+from nas.train.data import Resident
+from nas.train.fit import Recipe, Training
+from nas.train.hyperparameters import chosen_optimizer, chosen_regularisation, read_hyperparameters, require_suited
+from nas.train.kinds import Task
+from nas.train.modules.auxiliary import auxiliaries
+from nas.train.plugins import Parts
+from nas.train.precision import LossScaling, Precision, Work
+from nas.train.problems import Judgement, Problem
+from nas.train.settings import (
+    BatchSize,
+    OptimizerSettings,
+    PrecisionName,
+    Regularisation,
+    TaskSettings,
+    TrainSettings,
+)
+
+if TYPE_CHECKING:
+    from nas.space import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is found out on the device, and so may be another the next time: a trial that goes on is not asked again."""
+
+    precision: Precision
+    batch: int
+    batch_reason: str = ""  # where it was to fit
+
+    def in_fp32(self, diverged: str) -> Decided:
+        """The same for a trial that is repeated, as its precision made it diverge."""
+        return replace(self, precision=self.precision.instead("fp32", f"{self.precision.name} diverged: {diverged}"))
+
+    def notes(self) -> dict[str, Any]:
+        said = {"batch_size_reason": self.batch_reason} if self.batch_reason else {}
+        return {**said, "batch_size": self.batch, **self.precision.notes()}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Trial:
+    candidate: Candidate
+    seed: int
+    device: torch.device
+    settings: TrainSettings
+    task: Task
+    parts: Parts
+    costs: Mapping[str, int]  # parameters, flops
+    asked_batch: BatchSize
+    asked_precision: PrecisionName | None  # the candidate's own
+    optimizer: OptimizerSettings
+    optimizer_name: str
+    regularisation: Regularisation
+    problem: Problem
+    samples: Resident
+    train: Tensor  # indices of samples
+    validation: Tensor
+
+    @classmethod
+    def read(
+        cls,
+        candidate: Candidate,
+        seed: int,
+        device: str,
+        settings: TrainSettings,
+        task: TaskSettings,
+        parts: Parts,
+        data_dir: str | None,
+        split_seed: int,
+    ) -> Trial:
+        """Raises InvalidCandidate; and InputError where the data can not be read."""
+        described = sources.describe(task, data_dir, parts.datasets)
+        costs = network.costs(candidate, described, parts.layers)
+        hyperparameters = read_hyperparameters(candidate.hyperparameters)
+        optimizer, name = chosen_optimizer(hyperparameters, settings.optimizer)
+        regularisation = chosen_regularisation(hyperparameters, settings)
+        require_suited(regularisation, described)
+        if regularisation.label_smoothing and settings.loss:
+            raise InvalidCandidate("hyperparameters.label_smoothing is for the task's own loss; leave out train.loss")
+        samples = data.resident(task, "train", data_dir, device, parts)
+        train, validation = data.split_resident(samples, task.validation, split_seed)
+        problem = problems.problem(described, regularisation.label_smoothing or 0.0)
+        return cls(
+            candidate,
+            seed,
+            torch.device(device),
+            settings,
+            described,
+            parts,
+            costs,
+            hyperparameters.batch_size or settings.batch_size,
+            hyperparameters.precision,
+            optimizer,
+            name,
+            regularisation,
+            plugins.extended(problem, settings.loss, parts),
+            samples,
+            train,
+            validation,
+        )
+
+    def network(self) -> nn.Module:
+        """With its initial weights; torch's generators then stand where the training's dropout begins."""
+        torch.manual_seed(self.seed)
+        model = network.build(self.candidate, self.task, self.parts.layers)
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def work(self, batch: int) -> Work:
+        """A step of it, to be tried."""
+        return Work(self.network, self.problem.loss, self._samples, batch, self.costs["flops"])
+
+    def recipe(self, decided: Decided, steps: int | None) -> Recipe:
+        rate = optimizers.scaled(self.optimizer.learning_rate, decided.batch, self.settings.scale_learning_rate)
+        return Recipe(self.settings.epochs, decided.batch, rate, self.settings.warmup_epochs, steps)
+
+    def begin(self, recipe: Recipe, precision: Precision) -> Training:
+        """A training of which nothing is done. Raises InvalidCandidate where its network must not be judged."""
+        model = self.network()
+        precision.adapt(model, self.device)
+        if unfit := self.problem.unfit(model, self._samples(2)[0]):
+            raise InvalidCandidate(unfit)
+        scaling, own = LossScaling(precision, self.device), list(auxiliaries(model).values())
+        micro = min(self.settings.micro_batch or recipe.batch, recipe.batch)
+        noise = NoiseScale() if self.settings.noise_scale else None
+        return Training(
+            Accumulation(model, self.problem, precision, scaling, own, micro, noise),
+            optimizers.make(self.optimizer, model),
+            torch.Generator(self.device).manual_seed(seeds.derive(self.seed, "shuffle")),
+            Average(model, self.regularisation.average) if self.regularisation.average else None,
+            optimizers.weight_norm(model),
+            recipe.total(len(self.train)),
+        )
+
+    def judgement(self) -> Judgement:
+        return self.problem.judgement(self.task, self.device)
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        return Augmentation(self.regularisation, self.seed) if self.regularisation.augments else None
+
+    def notes(self) -> dict[str, Any]:
+        said = self.regularisation.regularisation()
+        return {"optimizer": self.optimizer_name, **({"regularisation": said} if said else {})}
+
+    def _samples(self, count: int) -> tuple[Tensor, Tensor]:
+        return self.samples.batch(self.train[:count])
