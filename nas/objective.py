@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -29,6 +30,20 @@ class Context:
 
     ``report(step, metrics)`` publishes progress and returns whether to stop now; ``note(dtype="bfloat16")`` records
     plain-JSON facts that are no metrics.
+
+    Under a scheduler that pauses trials an objective that can go on where it stopped does, in this order: it takes up
+    what lies in ``saved``, if that is given; it reports, counting steps from the trial's beginning; and when it is told
+    to stop, it leaves its state in ``folder`` before it returns. One that does not is trained from the beginning again.
+
+    >>> def objective(candidate, context):
+    ...     step, model = load(context.saved) if context.saved else (0, new(candidate))
+    ...     while step < 27:
+    ...         step, accuracy = step + 1, train(model)
+    ...         if context.report(step, {"accuracy": accuracy}):
+    ...             break
+    ...     if context.folder:
+    ...         save(context.folder, step, model)
+    ...     return {"accuracy": accuracy}
     """
 
     trial: int
@@ -38,6 +53,10 @@ class Context:
     deadline: float | None = None  # time.monotonic() at which the attempt is killed
     on_report: Callable[[int, Mapping[str, float]], bool] = lambda step, metrics: False
     notes: dict[str, Any] = field(default_factory=dict)
+    until: int | None = None  # the step at which this attempt pauses: ``report`` returns True there
+    saved: Path | None = None  # where an earlier attempt of this trial left its state; None: begin anew
+    folder: Path | None = None  # this attempt's own, for such state; None where nothing will go on from it
+    reached: int = 0  # the step of the last report
 
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Publish metrics reached at a step (finite numbers alone). True: stop, and return what you have.
@@ -45,7 +64,9 @@ class Context:
         Steps count against ``budget.epochs``, the highest one of each attempt.
         """
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        return self.on_report(int(step), finite)
+        self.reached = int(step)
+        told = self.on_report(self.reached, finite)
+        return told or (self.until is not None and self.reached >= self.until)
 
     def note(self, **facts: Any) -> None:
         """Record facts of the attempt: numbers (NumPy's too), strings, null, lists and mappings of them.
@@ -90,7 +111,7 @@ def evaluate(
     if bad:
         return failed("diverged", "the objective returned " + ", ".join(f"{name} = {bad[name]}" for name in bad))
     seconds = time.monotonic() - started
-    return Succeeded(metrics, seconds, dict(context.notes), fresh=fresh, place=place)
+    return Succeeded(metrics, seconds, dict(context.notes), fresh=fresh, place=place, step=context.reached)
 
 
 def _as_metrics(result: Any) -> dict[str, float]:

@@ -104,6 +104,9 @@ class Attempt:
     folder: str  # the trial's folder, RUN/trials/<trial>; the attempt's own is <folder>/<attempt>
     fresh: bool = False  # must run in a child process that has trained nothing before
     deadline: float | None = None  # seconds allowed, from the attempt's start
+    until: int | None = None  # the step at which it pauses, and leaves its state; None: it goes to its end
+    saved: int | None = None  # the earlier attempt that paused, from whose state it goes on
+    since: int = 0  # results of attempts from this one on answer for it too; those before it paused earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Succeeded:
     notes: Mapping[str, Any] = field(default_factory=dict)  # plain JSON: chosen dtype and why, device, ...
     fresh: bool = True  # the child had trained nothing before
     place: str = ""  # host/pid of the child
+    step: int = 0  # of its last report; 0 where it made none
     outcome: str = field(default="succeeded", init=False)
 
     def __post_init__(self) -> None:

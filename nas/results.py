@@ -1,12 +1,16 @@
-"""Results of attempts, as files: ``<trial's folder>/<attempt>/result.json``.
+"""Results of attempts, as files: ``<trial's folder>/<attempt>/result.json``; and the states that paused ones leave.
 
 An attempt writes its result before it answers, so the result outlives the worker, the network and the driver. The file
 is one sealed line {run, trial, attempt, hash, outcome}; one that names another run, trial, attempt or candidate, or
 whose checksum fails, is as if absent. The journal stays the only truth: a result counts once it is journaled.
+
+What an attempt that pauses leaves for a later one lies in ``<attempt>/state/``, and is the objective's own business. It
+counts only if that attempt's result does: later attempts are told of no other state.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from nas.records import Attempt, Outcome, outcome_from_json, settles
 
 FILE = "result.json"
 LOG = "log.txt"  # stdout and stderr of the attempt, beside it
+STATE = "state"  # a folder, likewise
 
 
 def write_result(attempt: Attempt, outcome: Outcome) -> None:
@@ -51,6 +56,35 @@ def attempt_folder(attempt: Attempt) -> Path:
     return folder
 
 
+def state_folder(attempt: Attempt) -> Path | None:
+    """An empty folder for the state that it leaves; None where nothing will go on from it. Raises DiskFailed."""
+    if attempt.until is None:
+        return None
+    forget_state(attempt.folder, attempt.attempt)  # of an attempt with this number that a torn journal does not know
+    folder = attempt_folder(attempt) / STATE
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DiskFailed(f"{folder}: {error.strerror or error}") from error
+    return folder
+
+
+def saved_state(attempt: Attempt) -> Path | None:
+    """Where the state lies from which the attempt goes on; None where none was left, or it is gone."""
+    if attempt.saved is None:
+        return None
+    folder = Path(attempt.folder) / str(attempt.saved) / STATE
+    try:
+        return folder if any(folder.iterdir()) else None
+    except OSError:
+        return None
+
+
+def forget_state(folder: Path | str, attempt: int) -> None:
+    """Remove what the attempt of the trial in ``folder`` left, if it left anything."""
+    shutil.rmtree(Path(folder) / str(attempt) / STATE, ignore_errors=True)
+
+
 def read_attempt(folder: Path | str, run: str, trial: int, attempt: int, hash: str) -> Outcome | None:
     """The outcome that this attempt of this trial wrote; None where there is none, or none that is sound."""
     path = Path(folder) / str(attempt) / FILE
@@ -72,10 +106,10 @@ def read_results(folder: Path | str, run: str, trial: int, hash: str) -> Iterato
             yield attempt, outcome
 
 
-def read_result(folder: Path | str, run: str, trial: int, hash: str) -> tuple[int, Outcome] | None:
-    """The first attempt whose result settles the trial, and that result: a started attempt returns it, untrained."""
-    settled = (found for found in read_results(folder, run, trial, hash) if settles(found[1]))
-    return next(settled, None)
+def read_result(folder: Path | str, run: str, trial: int, hash: str, since: int = 0) -> tuple[int, Outcome] | None:
+    """The first attempt, from ``since`` on, whose result settles the trial, and that: a started one returns it."""
+    found = read_results(folder, run, trial, hash)
+    return next((one for one in found if one[0] >= since and settles(one[1])), None)
 
 
 def _attempts(folder: Path) -> list[int]:

@@ -34,7 +34,11 @@ def run_attempt(
     Only KeyboardInterrupt and SystemExit pass through.
     """
     seed_generators(attempt.seed)
-    context = Context(attempt.trial, attempt.seed, device, threads, deadline, publish)
+    context = Context(attempt.trial, attempt.seed, device, threads, deadline, publish, until=attempt.until)
+    try:
+        context.saved, context.folder = results.saved_state(attempt), results.state_folder(attempt)
+    except DiskFailed as error:
+        return Failed("lost", f"no place for the state: {error}", fresh=fresh, place=place)
     outcome = evaluate(objective, Candidate.of(attempt.candidate), context, fresh=fresh, place=place)
     return recorded(attempt, outcome)
 

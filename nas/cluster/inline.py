@@ -60,7 +60,7 @@ class InlineExecutor:
         self.started.clear()
 
     def _run(self, attempt: Attempt) -> Outcome:
-        answered = results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash)
+        answered = results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash, attempt.since)
         if answered:
             return answered[1]
         refused: list[Exception] = []

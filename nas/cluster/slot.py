@@ -96,7 +96,7 @@ class Slot:
         """The attempt's outcome, written to its folder; an earlier attempt's, where the trial is answered already."""
         with self._busy:
             try:
-                answered = results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash)
+                answered = results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash, attempt.since)
                 return answered[1] if answered else self._run(attempt, on_report)
             except Exception as error:
                 self._abandon()

@@ -55,6 +55,15 @@ def behave(candidate: Candidate, context: Context) -> float | Mapping[str, float
                 time.sleep(0.02)
             if do != "meet":
                 look_around(context)
+        case "count to nine":  # from where an earlier attempt stopped
+            step = began = int((context.saved / "step").read_text()) if context.saved else 0
+            while step < 9:
+                step += 1
+                if context.report(step, {"accuracy": step / 10}):
+                    break
+            if context.folder:
+                (context.folder / "step").write_text(str(step))
+            return {"step": step, "trained": step - began}
         case "report until stopped":
             step = 1
             while not context.report(step, {"accuracy": 0.5}):

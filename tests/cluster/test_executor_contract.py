@@ -1,6 +1,7 @@
 """What every executor does: the contract of nas.cluster, run by the inline one and by Dask's on local workers."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import orjson
@@ -76,6 +77,22 @@ def test_an_attempt_is_told_to_stop_at_a_report_and_no_other_is(executor, attemp
     executor.stop(second.trial, 0)  # too early
     [answer] = run_all(executor, second)
     assert isinstance(answer.outcome, Succeeded)
+
+
+def test_an_attempt_pauses_at_its_step_and_another_goes_on_from_what_it_left(executor, attempt):
+    """Without it a promoted trial would be trained from the beginning again."""
+    first = dataclasses.replace(attempt("count to nine"), until=3)
+    [answer] = run_all(executor, first)
+    assert answer.outcome.metrics == {"step": 3, "trained": 3}
+    assert answer.outcome.step == 3
+    second = dataclasses.replace(first, attempt=1, until=5, saved=0, since=1)  # the first's result does not answer it
+    [answer] = run_all(executor, second)
+    assert answer.outcome.metrics == {"step": 5, "trained": 2}
+    lost = dataclasses.replace(first, attempt=2, until=None, saved=1, since=2)
+    results.forget_state(first.folder, 1)
+    [answer] = run_all(executor, lost)
+    assert answer.outcome.metrics == {"step": 9, "trained": 9}
+    assert not (Path(first.folder) / "2" / results.STATE).exists()  # nothing goes on from the last one
 
 
 def test_the_result_is_in_the_folder_when_the_answer_comes(executor, attempt):
