@@ -146,7 +146,7 @@ def _made(settings: Settings, space: Space, seed: int, objectives: int) -> Contr
             return OptunaController(settings, space, seed, objectives)
     from nas.controllers.rl import RLController
 
-    return RLController(settings, space, seed)
+    return RLController(settings, space, seed, objectives)
 
 
 def remarks(settings: Settings, space: Space, *, taught: bool = False) -> list[str]:

@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 import orjson
 import torch
+from torch import Tensor
 
 from nas.controllers import Lessons
 from nas.controllers.encoding import Encoder, Row
 from nas.controllers.preferences import Preferences
-from nas.controllers.reward_model import RewardModel
+from nas.controllers.reward_model import RewardModel, choose
 from nas.pareto import Vector
 from nas.records import Proposal, Reward
 from nas.seeds import derive
@@ -50,6 +51,7 @@ DREAMS = 16  # imagined elite: the most promising of the pool, towards which the
 OFTEN, MANY = 200, 896  # trials told up to which every tell is thought about, and from which one in SELDOM is
 SELDOM = 128
 THOUGHTS = 64  # while as many trials are told as are open at once, where these are more
+TINY = 1e-9
 AHEAD = 4  # proposals that are queued at least; half as many again as trials are told until the next thought
 
 Notes = dict[str, Any]
@@ -106,7 +108,9 @@ class Imagined:
 
 
 class Imagination:
-    def __init__(self, space: Space, seed: int, draws: list[Draw], size: int, preferences: Preferences) -> None:
+    def __init__(
+        self, space: Space, seed: int, draws: list[Draw], size: int, preferences: Preferences, objectives: int
+    ) -> None:
         """``draws``: some of the space's prior, for scale; ``size``: how many are drawn for one thought, at least."""
         self._preferences = preferences
         self._space = space
@@ -114,10 +118,10 @@ class Imagination:
         self._size = size
         self._encoder = Encoder(space, draws)
         rows = np.stack([self._encoder.row(draw.decisions, draw.candidate.architecture) for draw in draws])
-        self._model = RewardModel(self._encoder.blocks, torch.from_numpy(rows))
+        self._models = [RewardModel(self._encoder.blocks, torch.from_numpy(rows)) for _ in range(objectives)]
         self._memory: list[Remembered] = []
         self._taught: list[Remembered] = []  # of an earlier run ...
-        self._earlier = Preferences(seed)  # ... which has ranks of its own, and the same wishes
+        self._earlier = Preferences(seed, objectives)  # ... which has bests of its own
         self._pending: dict[int, Pending] = {}
         self._settled: dict[int, None] = {}  # keys, as they came, of all proposals, and of what must not be proposed
         self._pool: list[Imagined] = []
@@ -161,8 +165,9 @@ class Imagination:
         """
         if not self._encoder.blocks:
             return
-        self._earlier.renew(told)
-        self._model.fit(_stacked([*self._taught, *self._memory]), torch.from_numpy(self._standing()), ASCENTS)
+        rows = _stacked([*self._taught, *self._memory])
+        for objective, model in enumerate(self._models):
+            model.fit(rows, torch.from_numpy(self._standing(objective, model)), ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
         count = max(AHEAD, 3 * until // 2)
         for raised in range(RAISED):  # a queue that ran dry would leave asks to draw one by one what is new
@@ -178,7 +183,10 @@ class Imagination:
         for _ in range(ROUNDS):
             if not self._pool:
                 return
-            picks, expected, bounds = self._model.choose(_stacked(self._pool), pending, count, OPTIMISM)
+            pool = _stacked(self._pool)
+            outlooks = [model.outlook(pool, pending, count) for model in self._models]
+            expected = self._promise([one.expected for one in outlooks])
+            picks, bounds = choose(outlooks, self._wanted, count, OPTIMISM)
             chosen = [self._pool[at] for at in picks]
             order = torch.argsort(bounds, descending=True, stable=True).tolist()
             worths = expected.clamp(min=0.0).round(decimals=6).tolist()
@@ -190,6 +198,18 @@ class Imagination:
                 break
         queued = {one.key for one in self.queue}
         self._pool = self._pool[:POOL] + [one for one in self._pool[POOL:] if one.key in queued]
+
+    def _wanted(self, scores: Sequence[Tensor]) -> Tensor:
+        """What candidates are worth by the wish of the moment, for which each model says so much."""
+        if len(scores) == 1:
+            return scores[0]
+        ranks = [model.ranks(said).numpy() for model, said in zip(self._models, scores, strict=True)]
+        return torch.from_numpy(self._preferences.wanted(ranks))
+
+    def _promise(self, scores: Sequence[Tensor]) -> Tensor:
+        """What is expected of the pool, above 0 for more than of most; with several objectives in deviations."""
+        wanted = self._wanted(scores)
+        return wanted if len(scores) == 1 else (wanted - wanted.median()) / (wanted.std(correction=0) + TINY)
 
     def _sound(self, one: Imagined) -> bool:
         draw = self._space.replay(one.decisions)
@@ -208,14 +228,14 @@ class Imagination:
             row = self._row(sketch.decisions)
             self._pool.append(Imagined(key, sketch.decisions, sketch.log_probability, sketch.notes, policy, row))
 
-    def _standing(self) -> Row:
-        """The rank in (0, 1) of what was taught, then of what was told; both by the same wish."""
-        taught, told = _worths(self._taught, self._earlier), _worths(self._memory, self._preferences)
+    def _standing(self, objective: int, model: RewardModel) -> Row:
+        """The rank in (0, 1), by an objective, of what was taught, then of what was told; ``model`` is used for it."""
+        taught, told = _rewards(self._taught, objective), _rewards(self._memory, objective)
         if not self._taught or not self._memory:
             return _ranks(np.concatenate([taught, told]))
         rows = _stacked(self._taught)
-        self._model.fit(rows, torch.from_numpy(_ranks(taught)), 0)
-        levels = [self._model.expected(each).numpy() for each in (rows, _stacked(self._memory))]
+        model.fit(rows, torch.from_numpy(_ranks(taught)), 0)
+        levels = [model.expected(each).numpy() for each in (rows, _stacked(self._memory))]
         return _ranks(np.concatenate([_levelled(taught, levels[0]), _levelled(told, levels[1])]))
 
     def _remembered(
@@ -234,7 +254,7 @@ class Imagination:
     def save(self) -> dict[str, Any]:
         """Plain JSON; rows are left out, because the decisions make them."""
         return {
-            "model": self._model.state.tolist(),
+            "models": [model.state.tolist() for model in self._models],
             "memory": [(one.number, one.decisions, one.vector) for one in self._memory],
             "taught": [(one.number, one.decisions, one.vector) for one in self._taught],
             "earlier": self._earlier.save(),
@@ -246,7 +266,8 @@ class Imagination:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._model.state = torch.tensor(state["model"], dtype=torch.float64)
+        for model, saved in zip(self._models, state["models"], strict=True):
+            model.state = torch.tensor(saved, dtype=torch.float64)
         self._memory = [self._remembered(*one) for one in state["memory"]]
         self._taught = [self._remembered(*one) for one in state["taught"]]
         self._earlier.load(state["earlier"])
@@ -272,8 +293,8 @@ def _without_one(among: list[Remembered], kept: set[int]) -> list[Remembered]:
     return [one for one in among if one.number != gone]
 
 
-def _worths(ones: Sequence[Remembered], preferences: Preferences) -> Row:
-    return np.array([-np.inf if one.vector is None else preferences.worth(one.vector) for one in ones])
+def _rewards(ones: Sequence[Remembered], objective: int) -> Row:
+    return np.array([-np.inf if one.vector is None else one.vector[objective] for one in ones])
 
 
 def _levelled(values: Row, levels: Row) -> Row:

@@ -7,8 +7,9 @@ A trial is then worth, by the augmented Chebyshev function (his eq. 2) over its 
     -max_i w_i (1 - u_i)  -  0.05 sum_i w_i (1 - u_i)                              u_i in (0, 1), higher is better
 
 which every trial of the front, and no other, is best by for some w. Ranks, because objectives have units of their own
-and rewards may have any scale; they are counted among the trials told at that thought. Reward model, elite, replay and
-advantage ask here, so that between two thoughts all of them want the same.
+and rewards may have any scale; they are counted among the trials told at that thought. Elite, replay and advantage ask
+here, and the choice of what to try next, of the ranks that reward models expect: until the next thought all of them
+want the same.
 
 With one objective the wish never changes: a trial is worth its reward.
 """
@@ -47,20 +48,23 @@ Trial = TypeVar("Trial", bound=Judged)
 
 
 class Preferences:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, objectives: int = 1) -> None:
         self._seed = seed
+        self._objectives = objectives
         self._failures = 0
         self._vectors: list[Vector] = []  # told, in order; where there is one objective, none are kept
         self._worths: list[float] = []  # of all told, sorted
         self._drawn = (0, 0)  # when the wish was drawn: trials told, vectors among them
         self._weights: list[float] = []
-        self._columns: list[Floats] = []  # of the vectors then, each sorted
+        self._columns: list[Floats] = []  # of the vectors then, each sorted; where there were none, all are alike
+        if self._several:
+            self._wish(0, 0)
 
     def told(self, vector: Vector | None) -> None:
         if vector is None:
             self._failures += 1
             return
-        if len(vector) > 1:
+        if self._several:
             self._vectors.append(tuple(vector))
         insort(self._worths, self.worth(vector))
 
@@ -72,7 +76,15 @@ class Preferences:
 
     def worth(self, vector: Vector) -> float:
         """By the present wish; higher is better."""
-        return float(self._scalarised(np.array([vector]))[0]) if len(vector) > 1 else vector[0]
+        return float(self._scalarised(np.array([vector]))[0]) if self._several else vector[0]
+
+    def wanted(self, ranks: Sequence[Floats]) -> Floats:
+        """By the present wish, of several: what candidates of such ranks are worth, [n] by objective -> [n]."""
+        most = total = np.zeros(len(ranks[0]))
+        for weight, rank in zip(self._weights, ranks, strict=True):
+            missing = weight * (1.0 - rank)
+            most, total = np.maximum(most, missing), total + missing
+        return -most - AUGMENTED * total
 
     def standing(self, vector: Vector | None) -> float:
         """Among all told, from -1 (worst) to 1 (best); ties share the middle of their places."""
@@ -111,23 +123,24 @@ class Preferences:
 
     @property
     def _several(self) -> bool:
-        return bool(self._vectors)
+        return self._objectives > 1
 
     def _wish(self, told: int, among: int) -> None:
         rng = Random(derive(self._seed, "preference", told))
-        shares = [rng.expovariate(1.0) for _ in self._vectors[0]]
+        shares = [rng.expovariate(1.0) for _ in range(self._objectives)]
         self._drawn = told, among
         self._weights = [share / sum(shares) for share in shares]
-        self._columns = list(np.sort(np.array(self._vectors[:among]), axis=0).T)
+        self._columns = list(np.sort(np.array(self._vectors[:among]), axis=0).T) if among else []
 
     def _scalarised(self, vectors: Floats) -> Floats:
         """(n, objectives) -> (n,); the same bits for a vector alone and among others."""
-        most = total = np.zeros(len(vectors))
-        for place, (weight, column) in enumerate(zip(self._weights, self._columns, strict=True)):
-            below = np.searchsorted(column, vectors[:, place], "left")
-            rank = (below + np.searchsorted(column, vectors[:, place], "right")) / (2 * len(column))
-            most, total = np.maximum(most, weight * (1.0 - rank)), total + weight * (1.0 - rank)
-        return -most - AUGMENTED * total
+        if not self._columns:
+            return np.zeros(len(vectors))
+        ranks = []
+        for column, values in zip(self._columns, vectors.T, strict=True):
+            below = np.searchsorted(column, values, "left")
+            ranks.append((below + np.searchsorted(column, values, "right")) / (2 * len(column)))
+        return self.wanted(ranks)
 
     # Snapshot --------------------------------------------------------------------------------------------------------
 
@@ -138,7 +151,6 @@ class Preferences:
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._failures, self._vectors = state["failures"], [tuple(vector) for vector in state["vectors"]]
-        told, among = state["drawn"]
-        if among:
-            self._wish(told, among)
+        if self._several:
+            self._wish(*state["drawn"])
         self._worths = sorted(map(self.worth, self._vectors)) if self._several else state["worths"]

@@ -9,13 +9,14 @@ eq. 5.9), with a prior around what makes draws of the space neither all alike no
 the last.
 
 ``choose`` picks several at once by their upper confidence bounds: what is picked or still training counts as told at
-its expected value, so that the next pick is made elsewhere (GP-BUCB: Desautels et al. 2014).
+its expected value, so that the next pick is made elsewhere (GP-BUCB: Desautels et al. 2014). With several objectives
+there is a model for each, and a wish says what their bounds are worth together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -49,61 +50,34 @@ class RewardModel:
         """Learn from told candidates: ``rows`` [n, columns], ``ranks`` [n] in (0, 1), higher is better."""
         self._rows = rows
         scores = -torch.log1p(-ranks)
-        self._scores = (
-            scores - scores.mean()
-        )  # 1 but for ties; where all are worth the same, nothing is expected of any
+        self._middle_score = scores.mean()  # 1 but for ties; where all are worth the same, nothing is expected of any
+        self._scores = scores - self._middle_score
         self._apart = self._distances(rows, rows)
         for _ in range(ascents):
             self._ascend()
-        noise = (self._noise() + JITTER) * torch.eye(len(rows), dtype=torch.float64)
-        self._factor = torch.linalg.cholesky(sum(self._parts(self._apart), noise))
-        self._weights = torch.cholesky_solve(self._scores[:, None], self._factor)[:, 0]
+        noise = (self.noise + JITTER) * torch.eye(len(rows), dtype=torch.float64)
+        self.factor = torch.linalg.cholesky(sum(self._parts(self._apart), noise))
+        self.weights = torch.cholesky_solve(self._scores[:, None], self.factor)[:, 0]
 
     def expected(self, rows: Tensor) -> Tensor:
         """Of candidates [n, columns], after a fit: [n] in scores."""
-        return self._covariance(rows, self._rows) @ self._weights
+        return self.covariance(rows) @ self.weights
 
-    def choose(self, pool: Tensor, pending: Tensor, count: int, optimism: float) -> tuple[list[int], Tensor, Tensor]:
-        """The ``count`` of the ``pool`` [m, columns] to try next, best first; what is expected of each of the pool, in
-        scores, and its bound before a pick, both [m].
+    def outlook(self, pool: Tensor, pending: Tensor, count: int) -> Outlook:
+        """What is expected of the ``pool`` [m, columns], after a fit, and how sure that is; up to ``count`` of it can
+        then be settled, as the ``pending`` [p, columns] are at once.
         """
-        everything = torch.cat([pool, pending])
-        across = self._covariance(everything, self._rows)
-        expected = (across @ self._weights)[: len(pool)]
-        explained = torch.linalg.solve_triangular(self._factor, across.T, upper=False)
-        variance = float(self._amplitudes().sum()) - explained.square().sum(0)
-        learned = torch.zeros(len(pending) + count, len(everything), dtype=torch.float64)  # a row for each one settled
-        settled = 0
+        return Outlook(self, pool, pending, count)
 
-        def settle(at: int) -> None:
-            """It counts as told at its expected value, so that only variances change."""
-            nonlocal settled
-            column = self._covariance(everything, everything[at : at + 1])[:, 0] - explained.T @ explained[:, at]
-            column -= learned[:settled].T @ learned[:settled, at]
-            learned[settled] = column / (variance[at].clamp(min=0.0) + self._noise()).sqrt()
-            variance.sub_(learned[settled].square())
-            settled += 1
-
-        def bounds() -> Tensor:
-            apart: Tensor = variance[: len(pool)].clamp(min=0.0).sqrt()
-            return expected + optimism * apart
-
-        for at in range(len(pool), len(everything)):
-            settle(at)
-        first = bounds()
-        picks: list[int] = []
-        for _ in range(min(count, len(pool))):
-            open_ = bounds()
-            open_[picks] = -torch.inf
-            picks.append(int(open_.argmax()))
-            settle(picks[-1])
-        return picks, expected, first
+    def ranks(self, scores: Tensor) -> Tensor:
+        """Of what is expected in scores, the rank that it would have among the told: in (-inf, 1), higher is better."""
+        return 1.0 - (-(scores + self._middle_score)).exp()
 
     def _ascend(self) -> None:
         """One step of at most RATE along each coordinate of the gradient of the log posterior over ``state``."""
         rows, count = self._rows, len(self._rows)
         parts = self._parts(self._apart)
-        covariance = sum(parts, (self._noise() + JITTER) * torch.eye(count, dtype=torch.float64))
+        covariance = sum(parts, (self.noise + JITTER) * torch.eye(count, dtype=torch.float64))
         factor, failed = torch.linalg.cholesky_ex(covariance)
         if int(failed):
             self.state = self._middle.clone()
@@ -122,11 +96,23 @@ class RewardModel:
             # sum over i, j of bent_ij (x_i - x_j)^2, for each column, without a matrix for each
             sums = 2.0 * (bent.sum(1) @ columns.square() - (columns * (bent @ columns)).sum(0))
             gradient.append(-scales * torch.zeros_like(scales).index_add_(0, self._groups[number], sums))
-        gradient.append(self._noise() * slope.trace()[None])
+        gradient.append(self.noise * slope.trace()[None])
         direction = torch.cat(gradient) - (self.state - self._middle) / SPREAD**2
         self.state = self.state + RATE * direction / (direction.abs() + 1.0)
 
-    def _covariance(self, left: Tensor, right: Tensor) -> Tensor:
+    @property
+    def prior_variance(self) -> float:
+        """Of a candidate like none that was told."""
+        return float(self._amplitudes().sum())
+
+    @property
+    def noise(self) -> Tensor:
+        """Its variance."""
+        return self.state[-1].exp()
+
+    def covariance(self, left: Tensor, right: Tensor | None = None) -> Tensor:
+        """[left, right] of rows; with the told ones, where ``right`` is not given."""
+        right = self._rows if right is None else right
         return sum(self._parts(self._distances(left, right), left, right), torch.zeros((), dtype=torch.float64))
 
     def _distances(self, left: Tensor, right: Tensor) -> list[Tensor | None]:
@@ -157,8 +143,55 @@ class RewardModel:
     def _scales(self) -> list[Tensor]:
         return list(torch.split(self.state[len(self._spans) : -1].exp(), self._sizes))
 
-    def _noise(self) -> Tensor:
-        return self.state[-1].exp()
+
+class Outlook:
+    """Of a pool [m, columns]: ``expected`` [m], in scores, and how sure that is, which what is settled changes."""
+
+    expected: Tensor
+
+    def __init__(self, model: RewardModel, pool: Tensor, pending: Tensor, count: int) -> None:
+        self._model = model
+        self._everything = torch.cat([pool, pending])
+        across = model.covariance(self._everything)
+        self.expected = (across @ model.weights)[: len(pool)]
+        self._explained = torch.linalg.solve_triangular(model.factor, across.T, upper=False)
+        self._variance = model.prior_variance - self._explained.square().sum(0)
+        places = len(pending) + count
+        self._learned = torch.zeros(places, len(self._everything), dtype=torch.float64)  # a row for each one settled
+        self._settled = 0
+        for at in range(len(pool), len(self._everything)):
+            self.settle(at)
+
+    def bounds(self, optimism: float) -> Tensor:
+        """[m]: so many standard deviations above what is expected."""
+        bounds: Tensor = self.expected + optimism * self._variance[: len(self.expected)].clamp(min=0.0).sqrt()
+        return bounds
+
+    def settle(self, at: int) -> None:
+        """The one at ``at`` counts as told at its expected value, so that only variances change."""
+        learned, settled, explained = self._learned, self._settled, self._explained
+        column = self._model.covariance(self._everything, self._everything[at : at + 1])[:, 0]
+        column = column - explained.T @ explained[:, at]
+        column -= learned[:settled].T @ learned[:settled, at]
+        learned[settled] = column / (self._variance[at].clamp(min=0.0) + self._model.noise).sqrt()
+        self._variance.sub_(learned[settled].square())
+        self._settled += 1
+
+
+Wish = Callable[[Sequence[Tensor]], Tensor]  # scores [m] by objective -> what they are worth together, [m]
+
+
+def choose(outlooks: Sequence[Outlook], wish: Wish, count: int, optimism: float) -> tuple[list[int], Tensor]:
+    """The ``count`` of a pool of m to try next, best first, and the bound of each before a pick, [m]."""
+    first = wish([one.bounds(optimism) for one in outlooks])
+    picks: list[int] = []
+    for _ in range(min(count, len(first))):
+        bounds = wish([one.bounds(optimism) for one in outlooks]) if picks else first.clone()
+        bounds[picks] = -torch.inf
+        picks.append(int(bounds.argmax()))
+        for one in outlooks:
+            one.settle(picks[-1])
+    return picks, first
 
 
 def _squared(left: Tensor, right: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ EDIT_FLOOR = 0.6  # exploration floor of an edit: what is drawn again should mos
 PRIOR_DRAWS = 64  # to learn how many decisions a candidate has, on average
 BASELINE_DECAY = 0.9  # per update
 ADAM = (0.9, 0.999, 1e-8)
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Parent:
 
 
 class RLController:
-    def __init__(self, settings: RLSettings, space: Space, seed: int) -> None:
+    def __init__(self, settings: RLSettings, space: Space, seed: int, objectives: int = 1) -> None:
         self._settings = settings
         self._space = space
         self._seed = seed
@@ -107,7 +107,7 @@ class RLController:
         self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
         self._count = 0  # trials told
         self._window: deque[Told] = deque(maxlen=settings.window)
-        self._preferences = Preferences(seed)
+        self._preferences = Preferences(seed, objectives)
         self._archive: list[Told] = []  # of distinct hashes, what the elite are chosen from
         self._elite: list[Told] = []  # best first
         self._taught: list[Parent] = []  # the best of an earlier run, likewise
@@ -115,7 +115,7 @@ class RLController:
         self._updates = 0
         self._steps = 0  # Adam's
         self._moments = torch.zeros(2, len(self._policy.theta))
-        self._imagination = Imagination(space, seed, draws, settings.pool, self._preferences)
+        self._imagination = Imagination(space, seed, draws, settings.pool, self._preferences, objectives)
 
     # The protocol ----------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ def cloud(count=40, seed=1):
 
 
 def told(trials):
-    preferences = Preferences(seed=3)
+    objectives = next(len(trial.vector) for trial in trials if trial.vector)
+    preferences = Preferences(3, objectives)
     for trial in trials:
         preferences.told(trial.vector)
     return preferences

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 from nas import documents
 from nas.controllers.encoding import Block, Encoder
-from nas.controllers.reward_model import JITTER, RewardModel
+from nas.controllers.reward_model import JITTER, RewardModel, choose
 from nas.space import Space
 
 CELL = Path(__file__).parents[2] / "search_spaces" / "nasbench201.yaml"
@@ -112,6 +113,15 @@ def model(rows: torch.Tensor, ascents: int = 0) -> RewardModel:
     return one
 
 
+def chosen(one: RewardModel, pool: torch.Tensor, pending: torch.Tensor, count: int, optimism: float) -> list[int]:
+    return choose([one.outlook(pool, pending, count)], alone, count, optimism)[0]
+
+
+def alone(scores: Sequence[torch.Tensor]) -> torch.Tensor:
+    (only,) = scores
+    return only
+
+
 def exponential(count: int) -> torch.Tensor:
     """Scores of ranks 0 to count - 1."""
     scores = torch.tensor([-math.log(1 - (i + 0.5) / count) for i in range(count)], dtype=torch.float64)
@@ -167,7 +177,9 @@ def test_expectations_and_bounds_are_those_of_a_gaussian_process() -> None:
     across = covariance(pool, rows)
     scores = exponential(10)
     variance = covariance(pool, pool).diagonal() - (across @ inverse * across).sum(1)
-    picks, expected, bounds = one.choose(pool, torch.zeros(0, 5).double(), 1, 1.5)
+    outlook = one.outlook(pool, torch.zeros(0, 5).double(), 1)
+    expected = outlook.expected
+    picks, bounds = choose([outlook], alone, 1, 1.5)
     assert expected.tolist() == pytest.approx((across @ inverse @ scores).tolist(), rel=1e-6)
     assert bounds.tolist() == pytest.approx((expected + 1.5 * variance.sqrt()).tolist(), rel=1e-6)
     assert picks == [int(bounds.argmax())]
@@ -180,12 +192,33 @@ def test_what_is_pending_or_picked_is_not_chosen_again_beside_itself() -> None:
     far = torch.full((1, 5), 3.0).double()
     pool = torch.cat([far, far + 1e-3, -far, some(3, 6)])
     nothing = torch.zeros(0, 5).double()
-    first, _, _ = one.choose(pool, nothing, 1, 3.0)
+    first = chosen(one, pool, nothing, 1, 3.0)
     assert first[0] in (0, 1, 2)
-    both, _, _ = one.choose(pool, nothing, 2, 3.0)
+    both = chosen(one, pool, nothing, 2, 3.0)
     assert set(both) != {0, 1}
     if first[0] != 2:
-        again, _, _ = one.choose(pool, far, 1, 3.0)
+        again = chosen(one, pool, far, 1, 3.0)
         assert again[0] not in (0, 1)
-    picks, _, _ = one.choose(pool, nothing, 100, 3.0)
+    picks = chosen(one, pool, nothing, 100, 3.0)
     assert sorted(picks) == list(range(len(pool)))
+
+
+def test_a_wish_chooses_between_what_two_models_promise() -> None:
+    """One of two objectives alone: what its own model would choose; both alike: neither model's favourite need win."""
+    rows, pool, nothing = some(20, 7), some(40, 8), torch.zeros(0, 5).double()
+    one, other = model(rows), RewardModel(BLOCKS, some(64, 0))
+    other.fit(rows, (torch.arange(20).flip(0).double() + 0.5) / 20, 0)
+
+    def picks(*weights: float) -> list[int]:
+        outlooks = [each.outlook(pool, nothing, 5) for each in (one, other)]
+        return choose(outlooks, lambda scores: sum(map(torch.mul, scores, map(torch.tensor, weights))), 5, 1.5)[0]
+
+    assert picks(1.0, 0.0) == chosen(one, pool, nothing, 5, 1.5)
+    assert picks(0.0, 1.0) == chosen(other, pool, nothing, 5, 1.5)
+    assert picks(1.0, 0.0) != picks(0.0, 1.0)
+
+
+def test_what_is_expected_has_the_rank_of_the_told_that_it_equals() -> None:
+    rows = some(9, 9)
+    one = model(rows)
+    assert one.ranks(exponential(9)).tolist() == pytest.approx([(i + 0.5) / 9 for i in range(9)])

@@ -193,10 +193,10 @@ def test_many_trials_are_thought_about_seldom_and_remembered_in_part() -> None:
     for number in range(1_300):
         proposal = step(controller, number)
         value = float(sum((value * 7 + at) % 5 for at, value in enumerate(proposal.decisions.values())))
-        before = controller._imagination._model.state
+        before = controller._imagination._models[0].state
         controller.tell(proposal, Reward(value))
         best = max(best, (value, number))
-        if controller._imagination._model.state is not before:
+        if controller._imagination._models[0].state is not before:
             thoughts.append(number + 1)
     assert thoughts[:5] == [10, 11, 12, 13, 14]
     assert [told for told in thoughts if told > 1_000] == [1_024, 1_152, 1_280]
@@ -214,9 +214,9 @@ def test_many_workers_do_not_wait_for_thoughts() -> None:
     running = [step(controller, number) for number in range(200)]
     thoughts = []
     for proposal in running[:30]:
-        before = controller._imagination._model.state
+        before = controller._imagination._models[0].state
         controller.tell(proposal, Reward(float(proposal.number % 7)))
-        if controller._imagination._model.state is not before:
+        if controller._imagination._models[0].state is not before:
             thoughts.append(controller._count)
     assert thoughts == list(range(10, 31, 2))  # 200 to 170 are open, two to three times 64
     assert [interval(10, open_) for open_ in (0, 64, 127, 128, 1_000, 10_000)] == [1, 1, 1, 2, 8, 128]
