@@ -7,7 +7,8 @@ A run of each size is made once: the real machine and the real journal, 100 answ
 the space of ask_tell.py (20 unordered choices of 5). A random controller proposes, and the one that is measured is told
 of every trial, as on a replay: asking 100,000 times would take long. What is timed is in fresh processes: claiming the
 run, taking in what it holds, and one ask; with its snapshot and without, when the journal is replayed. Proposals and
-digests of both must equal the live search's. Beside it Optuna's JournalStorage on a JournalFileBackend that holds as
+digests of both must equal the live search's. The last snapshot before a kill -9 is measured as well, with the trials
+that it does not have. Beside it Optuna's JournalStorage on a JournalFileBackend that holds as
 many trials of the same space: load_study and one ask, with all parameters suggested. Seconds of wall time, and of
 processor time, as other work disturbs; the files are in the page cache.
 """
@@ -19,6 +20,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -97,8 +99,12 @@ def search_of(name: str, *, fed: bool = False) -> Search:
     )
 
 
-def write_run(folder: Path, name: str, trials: int) -> tuple[list[float], tuple[str, str]]:
-    """Make the run; seconds that each snapshot kept the driver, and the live search's next proposal and digest."""
+def write_run(folder: Path, name: str, trials: int) -> None:
+    """Make the run, print what is to be known of it, and be killed.
+
+    That is: seconds that each snapshot kept the driver (stalls), the live search's next proposal and digest, and the
+    settled trials that the last snapshot does not have (behind).
+    """
     quiet: Any = lambda line: None  # noqa: E731
     journal, search = snapshots.claim(folder, partial(search_of, name, fed=True), quiet, print, salvage=False)
     keeper = snapshots.Keeper(journal, search, print)
@@ -115,12 +121,21 @@ def write_run(folder: Path, name: str, trials: int) -> tuple[list[float], tuple[
         if keeper.made != before:
             stalls.append(time.perf_counter() - began)
         happenings = [answer(search, one) for one in instructions if isinstance(one, Launch)]
-    keeper.close()
-    journal.close()
+    keeper.wait()
+    behind = search.history.tally.total() - keeper.settled
     assert isinstance(search.controller, Fed)
     proposal = search.controller.controller.ask(len(search.history.trials))
     assert isinstance(proposal, Proposal)
-    return stalls, (proposal.hash, closed(search))
+    made = {"stalls": stalls, "proposal": proposal.hash, "digest": closed(search), "behind": behind}
+    print(json.dumps(made), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_run(folder: Path, name: str) -> None:
+    """Go on with the run, and end at once as a driver does that was not killed."""
+    journal, search = snapshots.claim(folder, partial(search_of, name), lambda history: None, print, salvage=False)
+    snapshots.Keeper(journal, search, print).close()
+    journal.close()
 
 
 def closed(search: Search) -> str:
@@ -212,8 +227,10 @@ def time_optuna(path: Path, sampler: str) -> Mapping[str, Any]:
 
 def fresh(*words: str) -> Mapping[str, Any]:
     """What a process of this file prints as its last line."""
-    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
-    found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True)
+    if done.returncode not in (0, -signal.SIGKILL):
+        raise SystemExit(done.returncode)
+    found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
     return found
 
 
@@ -227,24 +244,32 @@ def copied(run: Path, to: Path, *, kept: bool) -> Path:
 
 
 def measure(name: str, trials: int, repeats: int, replays: int, folder: Path) -> None:
-    """Print one row for the snapshot and one for the replay."""
+    """Print a row for the snapshot, one for that of before a kill, and one for the replay."""
     run = folder / f"{name}-{trials}".replace(":", "-")
-    shutil.rmtree(run, ignore_errors=True)
-    stalls, live = write_run(run, name, trials)
+    killed = run.with_name(f"{run.name}-killed")
+    for old in (run, killed):
+        shutil.rmtree(old, ignore_errors=True)
+    made = fresh("--make", name, "--folder", str(run), "--sizes", str(trials))
+    shutil.copytree(run, killed)
+    fresh("--end", name, "--folder", str(run))
     sizes = [
         sum(p.stat().st_size for p in (run / "journal").glob(pattern)) / 1e6 for pattern in ("*.jsonl", "snapshot")
     ]
-    proposals = {live}
-    for kept, n in ((True, repeats), (False, replays)):
+    proposals = {(made["proposal"], made["digest"])}
+    for how, source, kept, n in (
+        (f"snapshot ({sizes[1]:.1f} MB)", run, True, repeats),
+        (f"snapshot before a kill -9, and {made['behind']:,} trials", killed, True, repeats),
+        (f"replay ({sizes[0]:.0f} MB of journal)", run, False, replays),
+    ):
         done = []
         for _ in range(n):
-            done.append(fresh("--time", name, "--folder", str(copied(run, folder / "copy", kept=kept))))
+            done.append(fresh("--time", name, "--folder", str(copied(source, folder / "copy", kept=kept))))
             proposals.add((done[-1]["proposal"], done[-1]["digest"]))
         if not done:
             continue
-        how = f"snapshot ({sizes[1]:.1f} MB)" if kept else f"replay ({sizes[0]:.0f} MB of journal)"
         print(row(f"nas {name}", trials, how, done), flush=True)
     assert len(proposals) == 1, "state or proposal differ, live, after the snapshot, or after a replay"
+    stalls = made["stalls"]
     longest, median = 1e3 * max(stalls, default=0.0), 1e3 * statistics.median(stalls or [0.0])
     print(
         f"<!-- {name}, {trials:,}: {len(stalls)} snapshots while it ran kept the driver {longest:.0f} ms at most, "
@@ -252,6 +277,7 @@ def measure(name: str, trials: int, repeats: int, replays: int, folder: Path) ->
         flush=True,
     )
     shutil.rmtree(run)
+    shutil.rmtree(killed)
 
 
 def row(who: str, trials: int, how: str, done: list[Mapping[str, Any]]) -> str:
@@ -273,8 +299,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--replays", type=int, default=1, help="how often without the snapshot; rl takes minutes")
     parser.add_argument("--folder", type=Path, help="where runs are made; a temporary folder otherwise")
-    parser.add_argument("--time", help=argparse.SUPPRESS)
+    for hidden in ("--time", "--make", "--end"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.make:
+        write_run(options.folder, options.make, int(options.sizes))
+    if options.end:
+        end_run(options.folder, options.end)
+        return
     if options.time:
         timed = time_optuna if options.time.startswith("peer:") else time_nas
         print(json.dumps(timed(options.folder, options.time.removeprefix("peer:"))))

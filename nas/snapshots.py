@@ -1,9 +1,10 @@
 """The driver's side of snapshots: a resume that begins with one, and when they are written.
 
 Written is what the state is made of, as bytes, between two turns; digesting, writing and syncing happen in a thread,
-and a run never fails for want of a snapshot. How often: after EVERY settled trials (a hundredth of them, when that is
-more), after SECONDS where trials are slow, and when the search has ended. So a resume has about a thousand trials to
-replay at most. Forms and files: nas/store/snapshot.py.
+and a run never fails for want of a snapshot. How often: when the driver has been busy for BUSY seconds since the last,
+as a replay takes no longer than that; after EVERY settled trials (a hundredth of them, when that is more); after
+SECONDS where trials are slow; and when the search has ended. But at most so often that they take a SHARE of the time.
+Forms and files: nas/store/snapshot.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from nas.store import snapshot
 from nas.store.lines import Lines
 
 EVERY = 1_000  # settled trials
+BUSY = 0.25  # processor seconds of the driver's thread: most of it is a controller's learning
 SECONDS = 30.0
+SHARE = 0.1  # of the time, for making and writing, while trials end by the thousand
+
+FEW = 1_000  # entries of a journal, whose replay nobody notices
 
 Note = Callable[[str], None]  # one line for the person
 
@@ -37,11 +42,11 @@ def claim(
     Raises:
         RunHeld, InputError, DiskFailed: see Journal.claim; what ``check`` raises.
     """
-    kept, why = None, ""
+    kept, why, young = None, "", False
     try:
         kept = snapshot.read(folder / "journal", provenance.code())
     except snapshot.NotUsable as error:
-        why = str(error)
+        why, young = str(error), isinstance(error, snapshot.Absent)
     search = make()  # a controller that refuses the space does so before there is a folder
     journal, entries = store.Journal.claim(folder / "journal", time.time(), salvage=salvage, snapshot=kept)
     try:
@@ -56,7 +61,7 @@ def claim(
             except (NasError, ValueError, KeyError, TypeError) as error:
                 why = f"its snapshot does not load ({error})"
                 search, entries = make(), store.read(folder / "journal")
-        if why and len(entries) > 1:
+        if why and len(entries) > (FEW if young else 1):
             note(f"{folder}: {why}; its journal is replayed")
         for entry in entries:
             search.apply(entry.event, entry.time)
@@ -71,21 +76,25 @@ class Keeper:
 
     def __init__(self, journal: store.Journal, search: Search, note: Note) -> None:
         self._journal, self._search, self._note = journal, search, note
-        self._settled = search.history.tally.total()  # when the last one was made
+        self.settled = search.history.tally.total()  # when the last one was made
         self.made = time.monotonic()
+        self._busy = time.thread_time()  # likewise
+        self._took = 0.0  # seconds that it kept this thread and the one that writes
         self._thread: threading.Thread | None = None
 
     def look(self) -> None:
         settled = self._search.history.tally.total()
-        new = settled - self._settled
-        late = time.monotonic() - self.made >= SECONDS
-        if new >= max(EVERY, settled // 100) or (new and late):
+        new, ago = settled - self.settled, time.monotonic() - self.made
+        busy = time.thread_time() - self._busy
+        due = new >= max(EVERY, settled // 100) or (new and (ago >= SECONDS or busy >= BUSY))
+        if due and ago * SHARE >= self._took:
             self.keep()
 
     def keep(self) -> None:
         """Make one now, unless the last is still being written."""
         if self._thread and self._thread.is_alive():
             return
+        began = time.monotonic()
         lines = self._journal.lines
         made = snapshot.Snapshot(
             covers=self._journal.covers(),
@@ -94,16 +103,19 @@ class Keeper:
             machine=self._search.save(),
             controller=self._search.controller.save(),
         )
-        self._settled, self.made = self._search.history.tally.total(), time.monotonic()
+        self.settled, self.made, self._busy = self._search.history.tally.total(), time.monotonic(), time.thread_time()
+        self._took = self.made - began
         self._thread = threading.Thread(target=self._write, args=(made,), name="nas-snapshot")
         self._thread.start()
 
     def _write(self, made: snapshot.Snapshot) -> None:
+        began = time.monotonic()
         try:
             snapshot.write(self._journal.folder, made, provenance.code())
         except DiskFailed as error:
             with suppress(Exception):  # a terminal that is gone ends no run
                 self._note(f"no snapshot was written ({error}); a resume will replay more")
+        self._took += time.monotonic() - began
 
     def wait(self) -> None:
         """Until what is being written is on disk."""

@@ -42,6 +42,10 @@ class NotUsable(Exception):
     """Why a snapshot is not used, in words."""
 
 
+class Absent(NotUsable):
+    """There is none: the run is young, or somebody took it away."""
+
+
 def write(folder: Path, snapshot: Snapshot, code: str) -> None:
     """Put it into ``folder`` (RUN/journal), whole or not at all. ``code``: what wrote it. Raises DiskFailed."""
     parts = {
@@ -70,7 +74,7 @@ def read(folder: Path, code: str) -> Snapshot:
         line, _, body = (folder / NAME).read_bytes().partition(b"\n")
         head = unseal(line + b"\n")
     except FileNotFoundError:
-        raise NotUsable("there is no snapshot") from None
+        raise Absent("there is no snapshot") from None
     except OSError as error:
         raise NotUsable(f"its snapshot cannot be read ({error.strerror or error})") from error
     except DamagedLine:

@@ -71,7 +71,8 @@ def state(plan: Plan, run: Path, to: Path, *, kept: bool = True, said: list[str]
     journal, search = claimed(plan, to, said)
     journal.close()
     lazy = isinstance(search.history.trials, Recorded)
-    assert lazy == (kept and not said), "a snapshot that fits is used, and nothing is said of it"
+    there = (run / "journal" / snapshot.NAME).exists()
+    assert lazy == (kept and there and not said), "a snapshot that fits is used, and nothing is said of it"
     number = len(search.history.trials)
     found = {
         "digest": search.digest(),
@@ -184,8 +185,10 @@ def evolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
     ids=["missing", "empty", "cut", "flipped", "other first line", "other code", "other format", "other journal"],
 )
 def test_a_snapshot_that_is_not_to_be_trusted_is_told_in_a_line_and_the_journal_is_replayed(
-    spoil: Any, why: str, evolved: tuple[Plan, Path], memory_path: Path
+    spoil: Any, why: str, evolved: tuple[Plan, Path], memory_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In a run of any length; only that there is none is not worth a line while the run is young (below)."""
+    monkeypatch.setattr(snapshots, "FEW", 1)
     plan, run = evolved
     sound = state(plan, run, memory_path / "sound")
     spoilt = memory_path / "spoilt"
@@ -198,6 +201,20 @@ def test_a_snapshot_that_is_not_to_be_trusted_is_told_in_a_line_and_the_journal_
     assert len(said) == 1
     assert why in said[0]
     assert said[0].endswith("its journal is replayed")
+
+
+def test_a_young_run_without_a_snapshot_is_replayed_without_a_word(
+    evolved: tuple[Plan, Path], memory_path: Path
+) -> None:
+    """A kill in the first half minute leaves none, and nothing is amiss."""
+    plan, run = evolved
+    copy = memory_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "journal" / snapshot.NAME).unlink()
+    said: list[str] = []
+    journal, _ = claimed(plan, copy, said)
+    journal.close()
+    assert said == []
 
 
 def resealed(data: bytes, **changes: Any) -> bytes:
