@@ -68,7 +68,7 @@ def ours(folder: Path, seed: int, threads: int) -> Measured:
     settings = TrainSettings(epochs=EPOCHS, batch_size=BATCH, warmup_epochs=WARMUP / EPOCH_STEPS)
     trainer = Trainer(settings, DatasetTask(dataset="fashion_mnist", validation=VALIDATION), 0, str(folder))
     metrics = trainer(Candidate(NETWORK, {}), Context(0, seed, threads=threads))
-    return metrics["images_per_second"], metrics["loss"]
+    return metrics["rows_per_second"], metrics["loss"]
 
 
 class Inputs:

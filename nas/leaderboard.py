@@ -36,6 +36,7 @@ class Row:
     dtype: str | None  # that it was trained in, as it noted
     other_dtype: bool  # than the first of the ranking: numbers of two precisions are no like measure
     fallbacks: Sequence[str]  # to another dtype or setting than was wanted, each with its reason
+    spent: Mapping[str, float]  # seconds of the training by phase (data, forward, ...), as it noted
     architecture: str  # in one line; empty for a space without one
     hyperparameters: Mapping[str, Any]
     candidate: Mapping[str, Any]
@@ -131,6 +132,7 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         dtype=_noted(outcome, "dtype", str, None),
         other_dtype=False,
         fallbacks=_noted(outcome, "fallbacks", list, []),
+        spent=_noted(outcome, "spent", dict, {}),
         architecture=candidate.one_line(),
         hyperparameters=trial.proposal.candidate.get("hyperparameters") or {},
         candidate=trial.proposal.candidate,

@@ -36,6 +36,7 @@ class Best:
     reward: float | None  # None: by one of several objectives
     metrics: Mapping[str, float]
     architecture: str = ""
+    spent: Mapping[str, float] = field(default_factory=dict)  # seconds of its training by phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,9 @@ def _best(found: Sequence[tuple[tuple[float, ...], int]], objective: int, histor
     trial = history.trials[number]
     assert isinstance(trial.outcome, Succeeded)
     candidate = Candidate.of(trial.proposal.candidate)
-    return Best(number, vector[0] if len(vector) == 1 else None, trial.outcome.metrics, candidate.one_line())
+    noted = trial.outcome.notes.get("spent")
+    spent = noted if isinstance(noted, Mapping) else {}
+    return Best(number, vector[0] if len(vector) == 1 else None, trial.outcome.metrics, candidate.one_line(), spent)
 
 
 def _most_frequent(failed: Sequence[Trial]) -> Failure | None:
@@ -220,7 +223,7 @@ def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
     lines += _labelled("workers", [f"{workers}{status.utilisation:.0%} busy"], width)
     if best := status.best:
         values = f"trial {best.trial}: reward {text.number(best.reward)} ({_metrics(best.metrics)})"
-        lines += _labelled("best", [values, best.architecture], width)
+        lines += _labelled("best", [values, best.architecture, text.spent(best.spent)], width)
     if status.front:
         wished = status.front.objectives.keys()
         bests = [

@@ -41,8 +41,8 @@ _LEFT_ALIGNED = frozenset({"run", "architecture", "hyperparameters"})
 _SHOWN_ELSEWHERE = frozenset({"parameters", "flops", "seconds"})  # metrics that are columns already
 _COLUMNS = (
     "rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds",
-    "dtype", "other_dtype", "fallbacks", "architecture", "hyperparameters", "candidate", "decisions", "hash",
-    "attempts",
+    "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters", "candidate", "decisions",
+    "hash", "attempts",
 )  # fmt: skip
 
 
@@ -309,15 +309,18 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix, value
 
 
+_NESTED = frozenset({"metrics", "spent", "hyperparameters", "candidate", "decisions"})
+
+
 def _csv_columns(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Groups in the order of the row's fields; metrics as recorded, other nested keys in natural order (2, 10)."""
+    """Groups in the order of the row's fields; metrics and phases as recorded, the rest in natural order (2, 10)."""
     seen = dict.fromkeys(column for row in flat for column in row)
     columns: list[str] = []
     for group in _COLUMNS:
         nested = [column for column in seen if column.startswith(f"{group}.")]
-        if group != "metrics":
+        if group not in ("metrics", "spent"):
             nested.sort(key=_natural)
-        columns += nested or ([] if group in ("metrics", "hyperparameters", "candidate", "decisions") else [group])
+        columns += nested or ([] if group in _NESTED else [group])
     return columns
 
 

@@ -25,6 +25,8 @@ def page(trial: Trial, *, run: str, reward: float | None = None, log: str = "", 
         again: the command that runs the trial again here.
     """
     parts = [_heading(trial, run, reward), _section("candidate", _yaml(trial.proposal.candidate))]
+    if speed := _speed(trial):
+        parts.append(_section("speed", speed))
     parts.append(_section("attempts", "\n".join(map(_attempt, trial.attempts)) or "none"))
     if curve := trial.curve():
         parts.append(_section("curve", _curve(curve)))
@@ -69,6 +71,21 @@ def _heading(trial: Trial, run: str, reward: float | None) -> str:
             lines += [f"  {name} {text.number(value)}" for name, value in metrics.items()]
     lines.append(f"  hash {trial.proposal.hash}")
     return "\n".join(lines) + "\n"
+
+
+def _speed(trial: Trial) -> str:
+    """How fast the trainer was, where its time went, and what of the device it made use of."""
+    if not isinstance(trial.outcome, Succeeded):
+        return ""
+    metrics, notes = trial.outcome.metrics, trial.outcome.notes
+    lines = [spent] if (spent := text.spent(notes.get("spent"))) else []
+    if lines and {"rows_per_second", "share_of_peak"} <= metrics.keys() and "peak_flops" in notes:
+        rows, share, peak = metrics["rows_per_second"], metrics["share_of_peak"], notes["peak_flops"]
+        reached = (
+            f"{share * 100:.0f} % of the {text.count(peak)} FLOPs a second that a product of matrices reached there"
+        )
+        lines.append(f"{text.number(rows)} rows a second in training, {reached}")
+    return "\n".join(lines)
 
 
 def _section(title: str, content: str) -> str:

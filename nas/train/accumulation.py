@@ -18,6 +18,7 @@ from nas.train.augmentation import Targets
 from nas.train.modules.auxiliary import Auxiliary
 from nas.train.precision import LossScaling, Precision
 from nas.train.problems import Problem
+from nas.train.spent import Spent
 
 MEASURE_EVERY = 8  # steps between looks at the noise: a look costs two passes over the gradients
 
@@ -79,6 +80,7 @@ class Accumulation:
     micro: int  # samples that pass at once, at most
     noise: NoiseScale | None = None
     halved: str = ""  # why parts became smaller than what was asked for
+    spent: Spent = field(default_factory=lambda: Spent(torch.device("cpu")))
     _parameters: list[nn.Parameter] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +89,7 @@ class Accumulation:
     def gradients(self, inputs: Tensor, targets: Targets, step: int) -> Tensor:
         """Out of memory halves ``micro`` once, and the batch begins anew; a second time it is raised as torch did."""
         while True:
+            self.spent.begin("forward")
             self.network.zero_grad(set_to_none=True)
             try:
                 return self._summed(inputs, targets, step)
@@ -104,6 +107,7 @@ class Accumulation:
         micro = min(self.micro, (len(inputs) + 1) // 2) if looks else self.micro
         if micro >= len(inputs):
             loss = self._loss(inputs, targets)
+            self.spent.begin("backward")
             self.scaling.backward(loss)
             return loss.detach()
         # In parts of one size, as nearly as can be: a last part of one sample has no variance for a batch norm.
@@ -114,7 +118,9 @@ class Accumulation:
         parts = zip(torch.split(inputs, micro), targets.split(micro), strict=True)
         for index, (some, theirs) in enumerate(parts):
             share = self.problem.terms(theirs.first) / terms
+            self.spent.begin("forward")
             loss = self._loss(some, theirs) * share
+            self.spent.begin("backward")
             self.scaling.backward(loss)
             total += loss.detach()
             if looks and index == 0:

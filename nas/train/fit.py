@@ -6,7 +6,6 @@ trials of a search never earn back), gradient clipping.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from nas.train.data import Resident
 from nas.train.optimizers import course, weight_norm
 from nas.train.precision import Precision
 from nas.train.problems import Judgement
+from nas.train.spent import Spent
 
 EVALUATION_BATCH = 512  # at most, and at most 4 training batches: what fits in training is to fit here
 CHECK_EVERY = 16  # steps between looks at the loss: each makes a GPU wait
@@ -60,8 +60,10 @@ class Training:
     total: int  # steps
     step: int = 0
     epoch: int = 0  # ended ones
-    images: int = 0
-    seconds: float = 0.0  # without evaluation
+
+    @property
+    def spent(self) -> Spent:
+        return self.accumulation.spent
 
     @property
     def network(self) -> nn.Module:
@@ -76,8 +78,8 @@ class Training:
         """Of training alone."""
         return {
             "epochs": self.epoch,
-            "images_per_second": self.images / self.seconds,
-            "train_seconds": self.seconds,
+            "rows_per_second": self.spent.rows_per_second,
+            "train_seconds": self.spent.training,
         }
 
     def notes(self, batch: int) -> dict[str, Any]:
@@ -89,7 +91,8 @@ class Training:
             said = {"micro_batch": parts.micro, "micro_batch_reason": why}
         if noise:
             said["noise_scale"] = noise.note(batch)
-        return {**said, "weight_norm": {"initial": self.initial_norm, "final": weight_norm(self.network)}}
+        norms = {"initial": self.initial_norm, "final": weight_norm(self.network)}
+        return {**said, "weight_norm": norms, "spent": self.spent.seconds}
 
 
 Report = Callable[[int, Mapping[str, float]], bool]
@@ -118,25 +121,27 @@ def fit(
         Diverged: the loss left the finite numbers, or in fp16 gradients did at every scale.
     """
     device = data.device
-    accumulation, optimizer, average, total = (
+    accumulation, optimizer, average, total, spent = (
         training.accumulation,
         training.optimizer,
         training.average,
         training.total,
+        training.spent,
     )
     network, precision, scaling = accumulation.network, accumulation.precision, accumulation.scaling
     batches = recipe.batches(len(train))
     warmup = min(round(recipe.warmup_epochs * batches), total // 2)
     metrics: dict[str, float] = {}
     while training.step < total:
+        spent.begin("data")
         network.train()
         for module in accumulation.auxiliary:
             module.forget()
-        started = time.perf_counter()
         order = train[torch.randperm(len(train), generator=training.shuffle, device=device)]
         losses = torch.zeros((), device=device)
         epoch_start = step = training.step
         for indices in torch.split(order, recipe.batch)[: min(batches, total - step)]:
+            spent.begin("data")
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * course(step, warmup, total)
             inputs, labels = data.batch(indices)
@@ -144,21 +149,24 @@ def fit(
             if augmentation:
                 inputs, targets = augmentation(inputs, labels, step)
             batch_loss = accumulation.gradients(inputs, targets, step)
+            spent.begin("optimizer")
             scaling.step(optimizer)
             if average:
                 average.update()
             losses += batch_loss
-            step, training.images = step + 1, training.images + len(indices)
+            step += 1
+            spent.rows += len(indices)
             if step % CHECK_EVERY == 0:
                 _require_finite(losses, step, total)
         train_loss = _require_finite(losses, step, total) / (step - epoch_start)
         scaling.require_progress(step, total)
-        training.seconds += time.perf_counter() - started
+        spent.begin("evaluation")
         training.step, training.epoch = step, training.epoch + 1
         parts = torch.split(validation, min(EVALUATION_BATCH, 4 * accumulation.micro))
         with average.in_place() if average else nullcontext():
             metrics = evaluate(network, judged(), data, parts, precision)
         _require_finite(metrics["loss"], step, total)
+        spent.end()
         if report(training.epoch, {**metrics, "train_loss": train_loss}):
             break
     return metrics

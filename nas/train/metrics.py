@@ -42,7 +42,9 @@ METRICS_OF: dict[Kind, tuple[str, ...]] = {
 
 
 # What the trainer records of every trial, beside these; `seconds` is the whole attempt's (see nas.reward).
-MEASURED = ("parameters", "flops", "epochs", "images_per_second", "train_seconds", "peak_memory", "seconds")
+MEASURED = (
+    "parameters", "flops", "epochs", "rows_per_second", "train_seconds", "share_of_peak", "peak_memory", "seconds",
+)  # fmt: skip
 
 
 def names(kind: Kind) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ def better(name: str) -> Direction | None:
     if name in METRICS:
         return METRICS[name].better
     if name in MEASURED:
-        return "maximize" if name == "images_per_second" else "minimize"
+        return "maximize" if name in ("rows_per_second", "share_of_peak") else "minimize"
     return None
 
 

@@ -37,8 +37,8 @@ from nas.train.problems import Judgement, Problem
 from nas.train.sources.own import OwnDataset
 
 RECORDED = {  # beside the metrics: what each trial records already, or a constraint means
-    "parameters", "flops", "memory", "depth", "latency", "epochs", "images_per_second", "train_seconds", "peak_memory",
-    "train_loss", "seconds",
+    "parameters", "flops", "memory", "depth", "latency", "epochs", "rows_per_second", "share_of_peak", "train_seconds",
+    "peak_memory", "train_loss", "seconds",
 }  # fmt: skip
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
 

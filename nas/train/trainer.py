@@ -19,6 +19,7 @@ from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
 from nas.train.precision.policy import MAY_OVERFLOW, named
 from nas.train.settings import Numbers, TaskSettings, TrainSettings
+from nas.train.spent import peak_flops, share_of_peak
 from nas.train.trial import Decided, Trial
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ class Trainer:
     """``trainer(candidate, context) -> metrics``; picklable, and the same for every trial of a run.
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
-    epochs, images_per_second (training alone), train_seconds (likewise), peak_memory (bytes; see memory.peak). Notes:
-    dtype and why, fallbacks (to another dtype), device, batch_size (and why, where it was to fit), micro_batch and why
-    where it is smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for,
-    weight_norm before and after, and what modules observed (modules/auxiliary.py).
+    epochs, rows_per_second (samples, training alone), train_seconds (likewise), share_of_peak (see spent.py),
+    peak_memory (bytes; see memory.peak). Notes: spent (seconds by phase), peak_flops (a second), dtype and why,
+    fallbacks (to another dtype), device, batch_size (and why, where it was to fit), micro_batch and why where it is
+    smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm
+    before and after, and what modules observed (modules/auxiliary.py).
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
@@ -119,8 +121,13 @@ class Trainer:
         modules = auxiliaries(training.network)
         if observed := {name: seen for name, module in modules.items() if (seen := module.observed())}:
             context.note(observed=observed)
-        peak = float(memory.peak(trial.device))
-        return {**metrics, **trial.costs, **training.measured(), "peak_memory": peak}
+        peak_memory = float(memory.peak(trial.device))  # before the device's peak is measured, which takes some
+        with decided.precision.kernels():
+            peak = peak_flops(trial.device, decided.precision.name)
+        context.note(peak_flops=peak)
+        share = share_of_peak(trial.costs["flops"], training.spent.rows_per_second, peak)
+        measured = {**training.measured(), "share_of_peak": share, "peak_memory": peak_memory}
+        return {**metrics, **trial.costs, **measured}
 
 
 def _device_name(device: torch.device) -> str:

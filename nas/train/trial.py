@@ -31,6 +31,7 @@ from nas.train.settings import (
     TaskSettings,
     TrainSettings,
 )
+from nas.train.spent import Spent
 
 if TYPE_CHECKING:
     from nas.space import Candidate
@@ -139,7 +140,7 @@ class Trial:
         micro = min(self.settings.micro_batch or recipe.batch, recipe.batch)
         noise = NoiseScale() if self.settings.noise_scale else None
         return Training(
-            Accumulation(model, self.problem, precision, scaling, own, micro, noise),
+            Accumulation(model, self.problem, precision, scaling, own, micro, noise, spent=Spent(self.device)),
             optimizers.make(self.optimizer, model),
             torch.Generator(self.device).manual_seed(seeds.derive(self.seed, "shuffle")),
             Average(model, self.regularisation.average) if self.regularisation.average else None,

@@ -22,7 +22,17 @@ from nas.reward import Limit, RewardSettings
 
 FIELDS = [
     *("rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds"),
-    *("dtype", "other_dtype", "fallbacks", "architecture", "hyperparameters", "candidate", "decisions", "hash"),
+    *(
+        "dtype",
+        "other_dtype",
+        "fallbacks",
+        "spent",
+        "architecture",
+        "hyperparameters",
+        "candidate",
+        "decisions",
+        "hash",
+    ),
     "attempts",
 ]
 
@@ -89,6 +99,7 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
         "dtype": None,
         "other_dtype": False,
         "fallbacks": [],
+        "spent": {},
         "architecture": "conv 10 k3",
         "hyperparameters": {"batch_size": 64},
         "candidate": None,
@@ -113,6 +124,13 @@ def test_a_row_says_its_dtype_and_whether_it_is_not_the_firsts(history):
     assert found[1].fallbacks == ["bf16 -> fp32: it diverged"] and found[0].fallbacks == []
     history.trials[2].outcome = replace(history.trials[2].outcome, notes={"dtype": 3, "fallbacks": "none"})
     assert rows(history, RewardSettings(), "digits")[0].dtype is None
+
+
+def test_a_row_says_where_its_time_went(history):
+    # A program that looks for what is slow reads it there. What others note as "spent" is theirs.
+    history.trials[2].outcome = replace(history.trials[2].outcome, notes={"spent": {"data": 0.5, "forward": 1.5}})
+    history.trials[0].outcome = replace(history.trials[0].outcome, notes={"spent": 3})
+    assert [row.spent for row in rows(history, RewardSettings(), "digits")[:2]] == [{"data": 0.5, "forward": 1.5}, {}]
 
 
 def test_what_was_not_trained_claims_no_time_and_what_failed_says_how(history):

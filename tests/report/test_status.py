@@ -67,6 +67,14 @@ def test_a_running_search_is_read_off_its_history():
     assert status.remaining_seconds == 0.0, "the time budget is used up, whatever the trials would still need"
 
 
+def test_the_best_trial_tells_where_its_time_went():
+    """Half of it in `data` or `evaluation` is mended by a setting, and nobody looks for what nobody shows."""
+    noted = Succeeded({"accuracy": 0.8}, notes={"spent": {"data": 1.0, "forward": 3.0}})
+    assert "data 25 %, forward 75 % of 4s" in screen(of(history(*trial(0, noted)), RewardSettings(), now=1040.0))
+    others = Succeeded({"accuracy": 0.8}, notes={"spent": {"data": "long"}})
+    assert "long" not in screen(of(history(*trial(0, others)), RewardSettings(), now=1040.0))
+
+
 def test_the_share_of_rejected_draws_is_told():
     """Constraints that reject nearly everything make a search slow and narrow, and nobody would know why."""
     proposals = [Proposed(Proposal(number, {}, CANDIDATE, str(number), rejected=3 * number)) for number in range(3)]

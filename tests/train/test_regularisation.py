@@ -32,7 +32,7 @@ NETWORK: list[Any] = [
     {"linear": 10},
 ]
 ALL = {"label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0, "crop": 1, "flip": True, "cutout": 2, "average": 0.9}
-TIMES = {"train_seconds", "images_per_second", "peak_memory"}
+TIMES = {"train_seconds", "rows_per_second", "share_of_peak", "peak_memory"}
 
 
 def generator(seed: int = 1) -> torch.Generator:

@@ -27,7 +27,7 @@ NETWORK: list[Any] = [
     {"dropout": 0.1},
     {"linear": 10},
 ]
-TIMES = {"train_seconds", "images_per_second", "peak_memory"}
+TIMES = {"train_seconds", "rows_per_second", "share_of_peak", "peak_memory"}
 
 
 def candidate(architecture: list[Any] = NETWORK, **hyperparameters: Any) -> Candidate:
@@ -50,7 +50,13 @@ def test_digits_are_learned_and_everything_is_recorded() -> None:
     metrics = trainer(epochs=8, scale_learning_rate="sqrt")(one, context)
     assert metrics["accuracy"] > 0.95 and metrics["loss"] < 0.3
     assert metrics["epochs"] == 8 and metrics["parameters"] == 4_354 and metrics["flops"] > 0
-    assert metrics["images_per_second"] > 0 and metrics["train_seconds"] > 0 and metrics["peak_memory"] > 1e8
+    assert metrics["rows_per_second"] > 0 and metrics["train_seconds"] > 0 and metrics["peak_memory"] > 1e8
+    # Share of peak: three times the forward pass's FLOPs, over what a product of matrices reaches.
+    of_peak = 3 * metrics["flops"] * metrics["rows_per_second"] / context.notes["peak_flops"]
+    assert metrics["share_of_peak"] == pytest.approx(of_peak) and of_peak > 0
+    assert set(context.notes["spent"]) == {"data", "forward", "backward", "optimizer", "evaluation"}
+    assert min(context.notes["spent"].values()) > 0
+    assert sum(context.notes["spent"].values()) - context.notes["spent"]["evaluation"] == metrics["train_seconds"]
     assert reports == [(epoch, {"accuracy", "top5", "loss", "train_loss"}) for epoch in range(1, 9)]
     assert context.notes["optimizer"] == "adamw" and context.notes["batch_size"] == 32
     assert context.notes["learning_rate"] == pytest.approx(2e-2 * (32 / 256) ** 0.5)
@@ -105,7 +111,7 @@ def test_one_batch_says_whether_a_candidate_trains() -> None:
     # `nas search --smoke` promises an answer in seconds: it must not run the epochs.
     metrics = trainer(epochs=1000).one_batch()(candidate(), Context(0, 1))
     assert metrics["epochs"] == 1
-    assert metrics["images_per_second"] * metrics["train_seconds"] == pytest.approx(64)
+    assert metrics["rows_per_second"] * metrics["train_seconds"] == pytest.approx(64)
 
 
 def test_a_batch_is_at_most_the_training_data() -> None:
