@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -44,8 +45,9 @@ def unseal(line: bytes) -> dict[str, Any]:
     return record
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put ``data`` at ``path`` so that a reader, or a kill at any moment, sees the old file or the new one, whole.
+def write_whole(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> None:
+    """Put the parts, one after another, at ``path`` so that a reader, or a kill at any moment, sees the old file or the
+    new one, whole.
 
     Raises:
         DiskFailed: the disk is full or failed; ``path`` is as it was.
@@ -54,18 +56,20 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         try:
-            write_all(descriptor, data)
+            for part in parts:
+                write_all(descriptor, part)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise DiskFailed(f"{path}: {error.strerror or error}") from error
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """os.write until nothing is left: a single call may write less than it is given."""
     rest = memoryview(data)
     while rest:

@@ -36,7 +36,8 @@
 **Layers** are classes at the file's top level; those that begin with an underscore are not offered. ``build(shape)``
 gives a module for inputs (batch, *shape); its output shape, parameters and FLOPs are found out on torch's meta device.
 ``parameters(before, after)`` and ``flops(before, after)`` may give formulas instead, which are faster. A module that is
-an ``Auxiliary`` may have a loss of its own. ``InvalidCandidate`` says why a shape is impossible.
+an ``Auxiliary`` may have a loss of its own. What changes in training should be a parameter or a buffer, and what is
+random drawn from torch: a trial that is paused goes on with these. ``InvalidCandidate`` says why a shape is impossible.
 
 **Losses** take outputs (fp32) and targets of a batch and give its mean. **Metrics** take those of all samples that are
 judged, at once, and give a number; every metric of a plugin is recorded of every trial. **Data sets** give what an .npz

@@ -7,8 +7,9 @@ whole batch's gradient. Networks with batch statistics (batch norm) are the exce
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,16 @@ class Accumulation:
             before = min(self.micro, len(inputs))
             self.micro = (before + 1) // 2
             self.halved = f"out of memory with {before} at once, in step {step + 1}"
+
+    def save(self) -> dict[str, Any]:
+        """What training changed of it, the network's own apart."""
+        noise = asdict(self.noise) if self.noise else None
+        return {"micro": self.micro, "halved": self.halved, "noise": noise, "scaling": self.scaling.save()}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        self.micro, self.halved = saved["micro"], saved["halved"]
+        self.noise = NoiseScale(**saved["noise"]) if saved["noise"] else None
+        self.scaling.load(saved["scaling"])
 
     def _summed(self, inputs: Tensor, targets: Targets, step: int) -> Tensor:
         looks = self.noise is not None and step % MEASURE_EVERY == 0 and len(inputs) > 1

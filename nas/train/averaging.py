@@ -7,8 +7,9 @@ replaced (Precision.adapt) would compute with the weights of the original.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,13 @@ class Average:
         self.steps += 1
         decay = min(self.decay, self.steps / (self.steps + 9))
         torch._foreach_lerp_(self.averaged, self.current, 1 - decay)
+
+    def save(self) -> dict[str, Any]:
+        return {"steps": self.steps, "averaged": self.averaged}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        self.steps = saved["steps"]
+        torch._foreach_copy_(self.averaged, saved["averaged"])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ trials of a search never earn back), gradient clipping.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +69,45 @@ class Training:
     def network(self) -> nn.Module:
         return self.accumulation.network
 
+    @property
+    def ended(self) -> bool:
+        return self.step >= self.total
+
+    def save(self) -> dict[str, Any]:
+        """What ``load`` puts another training of the same kind where this one stands: numbers, texts and tensors. The
+        tensors are its own, no copies.
+        """
+        network = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        return {
+            "counts": {name: getattr(self, name) for name in _COUNTS},
+            "spent": {"seconds": self.spent.seconds, "rows": self.spent.rows},
+            "network": network,
+            "optimizer": {index: self.optimizer.state[p] for index, p in self._stepped() if p in self.optimizer.state},
+            "shuffle": self.shuffle.get_state(),
+            "accumulation": self.accumulation.save(),
+            "average": self.average.save() if self.average else None,
+        }
+
+    @torch.no_grad()
+    def load(self, saved: Mapping[str, Any]) -> None:
+        for name in _COUNTS:
+            setattr(self, name, saved["counts"][name])
+        self.spent.seconds, self.spent.rows = dict(saved["spent"]["seconds"]), saved["spent"]["rows"]
+        network = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        for name, tensor in network.items():
+            tensor.copy_(saved["network"][name])
+        for index, parameter in self._stepped():
+            if (remembered := saved["optimizer"].get(str(index))) is not None:
+                self.optimizer.state[parameter] = remembered
+        self.shuffle.set_state(saved["shuffle"])
+        self.accumulation.load(saved["accumulation"])
+        if self.average:
+            self.average.load(saved["average"])
+
+    def _stepped(self) -> Iterator[tuple[int, Tensor]]:
+        """The optimizer's parameters, numbered."""
+        return enumerate(p for group in self.optimizer.param_groups for p in group["params"])
+
     def finish(self) -> None:
         """With an average, its weights stand in the network from here on."""
         if self.average:
@@ -95,6 +134,7 @@ class Training:
         return {**said, "weight_norm": norms, "spent": self.spent.seconds}
 
 
+_COUNTS = ("step", "epoch", "initial_norm")
 Report = Callable[[int, Mapping[str, float]], bool]
 
 
@@ -132,7 +172,7 @@ def fit(
     batches = recipe.batches(len(train))
     warmup = min(round(recipe.warmup_epochs * batches), total // 2)
     metrics: dict[str, float] = {}
-    while training.step < total:
+    while not training.ended:
         spent.begin("data")
         network.train()
         for module in accumulation.auxiliary:

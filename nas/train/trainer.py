@@ -6,14 +6,16 @@ import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nas.errors import Diverged, OutOfMemory
-from nas.train import memory, plugins, precision
-from nas.train.fit import fit
+from nas.errors import DiskFailed, Diverged, OutOfMemory
+from nas.train import checkpoint, memory, plugins, precision
+from nas.train.checkpoint import Checkpoint, Identity, NotUsable
+from nas.train.fit import Training, fit
 from nas.train.fitting import fitting_batch
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
@@ -36,11 +38,15 @@ class Trainer:
     peak_memory (bytes; see memory.peak). Notes: spent (seconds by phase), peak_flops (a second), dtype and why,
     fallbacks (to another dtype), device, batch_size (and why, where it was to fit), micro_batch and why where it is
     smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm
-    before and after, and what modules observed (modules/auxiliary.py).
+    before and after, what modules observed (modules/auxiliary.py); checkpoint where one was written, and
+    continued_from_epoch, or begun_anew and why.
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
     bits is trained once more in fp32, from the same initial weights, before it counts as diverged.
+
+    Told to stop before its last epoch it leaves a checkpoint in ``context.folder``, if there is one, and returns what
+    was reached; from such a folder in ``context.saved`` it goes on as if it had never paused (checkpoint.py).
     """
 
     settings: TrainSettings
@@ -76,17 +82,19 @@ class Trainer:
             candidate, context.seed, context.device, self.settings, self.task, parts, self.data_dir, self.seed
         )
         context.note(**trial.notes(), device=_device_name(device))
-        decided = self._decide(trial)
+        identity = self._identity(trial)
+        saved = _saved(context, identity)
+        decided = saved.decided if saved else self._decide(trial)
         diverged = ""
         try:
-            return self._trained(trial, decided, context)
+            return self._trained(trial, decided, context, identity, saved)
         except Diverged as error:
             if decided.precision.name not in MAY_OVERFLOW:
                 raise
             diverged = str(error)
         # Not within `except`: until it is left, the error's frames hold the network that diverged, and here it would
         # stand in memory beside its successor. For the same reason no network is a variable of this method.
-        return self._trained(trial, decided.in_fp32(diverged), context)
+        return self._trained(trial, decided.in_fp32(diverged), context, identity)
 
     def _decide(self, trial: Trial) -> Decided:
         """Batch, then precision: what a step costs decides it."""
@@ -101,10 +109,14 @@ class Trainer:
         wanted, fixed = proposed or self.settings.precision, proposed is None
         return Decided(precision.choose(trial.device, wanted, trial.work(batch), fixed=fixed), batch, reason)
 
-    def _trained(self, trial: Trial, decided: Decided, context: Context) -> dict[str, float]:
+    def _trained(
+        self, trial: Trial, decided: Decided, context: Context, identity: Identity, saved: Checkpoint | None = None
+    ) -> dict[str, float]:
         recipe = trial.recipe(decided, self.steps)
         context.note(**decided.notes(), learning_rate=recipe.learning_rate)
         training = trial.begin(recipe, decided.precision)
+        if saved:
+            saved.restore(training, trial.device)
         with decided.precision.kernels():
             metrics = fit(
                 training,
@@ -116,18 +128,59 @@ class Trainer:
                 context.report,
                 augmentation=trial.augmentation,
             )
+        # Before the device's peak is measured, which takes some memory.
+        peak_memory = float(max(memory.peak(trial.device), saved.peak_memory if saved else 0))
+        if context.folder and not training.ended:
+            _pause(context, identity, decided, training, trial.device, peak_memory)
         training.finish()
         context.note(**training.notes(recipe.batch))
         modules = auxiliaries(training.network)
         if observed := {name: seen for name, module in modules.items() if (seen := module.observed())}:
             context.note(observed=observed)
-        peak_memory = float(memory.peak(trial.device))  # before the device's peak is measured, which takes some
         with decided.precision.kernels():
             peak = peak_flops(trial.device, decided.precision.name)
         context.note(peak_flops=peak)
         share = share_of_peak(trial.costs["flops"], training.spent.rows_per_second, peak)
         measured = {**training.measured(), "share_of_peak": share, "peak_memory": peak_memory}
         return {**metrics, **trial.costs, **measured}
+
+    def _identity(self, trial: Trial) -> Identity:
+        """What a training's bits depend on; of two that differ in one of these neither goes on from the other."""
+        settings = self.settings.model_dump_json(exclude={"deadline"})
+        plugin_texts = "\0".join(plugin.text for plugin in self.plugins)
+        return {
+            "candidate": trial.candidate.hash,
+            "seed": f"{trial.seed} {self.seed}",
+            "configuration": f"{settings} {self.task.model_dump_json()} {self.steps}",
+            "plugin": sha256(plugin_texts.encode()).hexdigest(),
+            "version of the code": checkpoint.code(),
+            "kind of device": trial.device.type,
+        }
+
+
+def _saved(context: Context, identity: Identity) -> Checkpoint | None:
+    """Where an earlier attempt of the trial paused; None where there is nothing to go on from, which is noted."""
+    if not context.saved:
+        return None
+    try:
+        saved = checkpoint.read(context.saved, identity)
+    except NotUsable as error:
+        context.note(begun_anew=str(error))
+        return None
+    context.note(continued_from_epoch=saved.epoch)
+    return saved
+
+
+def _pause(
+    context: Context, identity: Identity, decided: Decided, training: Training, device: torch.device, peak_memory: float
+) -> None:
+    """Write a checkpoint. What a full disk refuses costs the epochs until here if the trial is to go on, no more."""
+    assert context.folder
+    try:
+        size = checkpoint.write(context.folder, identity, decided, training, device, peak_memory)
+        context.note(checkpoint={"epoch": training.epoch, "bytes": size})
+    except DiskFailed as error:
+        context.note(checkpoint={"epoch": training.epoch, "not_written": str(error)})
 
 
 def _device_name(device: torch.device) -> str:

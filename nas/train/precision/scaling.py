@@ -46,6 +46,13 @@ class LossScaling:
         self._scaler.step(optimizer)
         self._scaler.update()
 
+    def save(self) -> dict[str, float]:
+        """Nothing in precisions without scaling."""
+        return self._scaler.state_dict()
+
+    def load(self, saved: dict[str, float]) -> None:
+        self._scaler.load_state_dict(saved)
+
     def require_progress(self, step: int, total: int) -> None:
         """Nothing while some steps are taken. A single one left out is how the scale is found, and no complaint.
 
