@@ -22,7 +22,7 @@ import typer
 from nas.errors import DiskFailed, InputError, Interrupted, NasError
 
 if TYPE_CHECKING:
-    from nas.config import Config, Override
+    from nas.config import Config, Override, RunConfig
     from nas.driver import Ended, Observer
     from nas.history import History, Trial
     from nas.leaderboard import Row
@@ -61,6 +61,10 @@ PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", help="A Python file of your own layers, ...; may be repeated."),
 ]
+ReplicateOption = Annotated[
+    int | None,
+    typer.Option("--replicate", metavar="N", help="Train the 5 best again with N other seeds, and rank them by means."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SpaceArgument = Annotated[
     str, typer.Argument(metavar="SPACE", help="A space's file, or the name of a shipped one.", show_default=False)
@@ -98,6 +102,7 @@ def search(
     patience: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after N trials in a row without a new best.")
     ] = None,
+    replicate: ReplicateOption = None,
     controller: Annotated[
         str | None, typer.Option(metavar="NAME", help="rl, evolution, random, or optuna:SAMPLER (optuna:tpe, ...).")
     ] = None,
@@ -126,7 +131,8 @@ def search(
 ) -> None:
     """Run a search, or go on with an unfinished one.
 
-    An unfinished run goes on where it stopped; only budget, stop and cluster may differ from what it was started with.
+    An unfinished run goes on where it stopped; only budget, stop, replicate and cluster may differ from what it was
+    started with.
     A finished run prints its leaderboard. Nothing is ever deleted.
     """
     from nas import config as configs
@@ -139,11 +145,13 @@ def search(
         "budget.time": time,
         "budget.device_seconds": device_seconds,
         "stop.patience": patience,
+        "replicate.seeds": replicate,
         "controller": controller,
         "cluster.workers": workers,
         "seed": seed,
     }
-    overrides = [_override(key, value) for key, value in flags.items() if value is not None]
+    named = {"replicate.seeds": "--replicate"}
+    overrides = [_override(key, value, named.get(key)) for key, value in flags.items() if value is not None]
     if target is not None:
         overrides.append(configs.read_as("stop.reward", target, f"--target {target}"))
     plugins = _plugins(plugin)
@@ -158,6 +166,7 @@ def search(
         plans.going_on(plan, recorded, folder)  # refuses another search than the recorded one
     if recorded and plans.finished(recorded, settings):
         _note(f"{folder} is finished; --fresh starts a new run beside it")
+        _note_of_replicates(folder, recorded, settings)
         _finish(folder, recorded, json)
         return
     _drive(plan, folder, json, going_on=recorded)
@@ -168,19 +177,31 @@ def resume(
     run: RunArgument,
     data: DataOption = None,
     plugin: PluginOption = None,
+    replicate: ReplicateOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another budget, stop, ... than the recorded: budget.time=2h."),
+    ] = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="Go on from the sound part of a damaged journal.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Go on with a run after a crash, a kill, or an interruption."""
+    from nas import config as configs
     from nas import plan as plans
     from nas import provenance, store
 
     recorded = store.opening(run, provenance.code(), salvage=salvage)
-    if plans.finished(recorded):
+    overrides = [] if replicate is None else [_override("replicate.seeds", replicate, "--replicate")]
+    overrides += map(configs.parse_set, set_ or [])
+    config = configs.from_plain(recorded.config, overrides) if recorded.started else None
+    if config:
+        configs.changes(recorded.config, config)  # refuses what may not change
+    if plans.finished(recorded, config):
         _note(f"{run} is finished; nothing is left to do")
+        _note_of_replicates(run, recorded, config)
         _finish(run, recorded, json)
         return
-    plan = plans.recorded_plan(run, _data(data), _plugins(plugin), history=recorded)
+    plan = plans.recorded_plan(run, _data(data), _plugins(plugin), history=recorded, overrides=overrides)
     _drive(plan, run, json, going_on=recorded, salvage=salvage)
 
 
@@ -551,10 +572,21 @@ def _root(
 # Driving -------------------------------------------------------------------------------------------------------------
 
 
-def _override(key: str, value: Any) -> Override:
+def _override(key: str, value: Any, flag: str | None = None) -> Override:
     from nas.config import Override
 
-    return Override(key, value, f"--{key.rpartition('.')[2].replace('_', '-')} {value}")
+    return Override(key, value, f"{flag or '--' + key.rpartition('.')[2].replace('_', '-')} {value}")
+
+
+def _note_of_replicates(folder: Path, history: History, config: RunConfig | None) -> None:
+    """Why a finished run lacks replicates that are wanted: its budget, which bounds them too."""
+    from nas import plan as plans
+
+    if config is not None and not plans.replicated(history, config):
+        _note(
+            f"its replicates have not ended, as the budget is used up; a larger one goes on: {_resume(folder)} "
+            "--set budget.time=2h, say (and --set budget.trials=N, where the search is to end with trial N)"
+        )
 
 
 def _recorded(folder: Path) -> History | None:

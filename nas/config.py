@@ -44,7 +44,7 @@ from nas.train.settings import FILES, Kind, Located, TaskSettings, TrainSettings
 if TYPE_CHECKING:
     from nas.train.plugins import Parts
 
-MAY_CHANGE = ("budget", "stop", "cluster", "data")  # parts that may differ when a run is gone on with
+MAY_CHANGE = ("budget", "stop", "replicate", "cluster", "data")  # parts that may differ when a run is gone on with
 DEFAULT_TRIALS = 100
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -114,6 +114,21 @@ class StopSettings(BaseModel):
         return tuple(told[name] if way == "maximize" else -told[name] for name, way in wishes.items())
 
 
+def _seeds(value: Any) -> Any:
+    if value == 1 and not isinstance(value, bool):
+        raise ValueError("an interval needs two trainings with other seeds, or more; 0 is none")
+    return value
+
+
+class ReplicateSettings(BaseModel):
+    """Which of the best trials are trained again with other seeds, when the search has ended: none, by default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top: Annotated[int, Field(ge=1)] = 5  # trials
+    seeds: Annotated[int, BeforeValidator(_seeds), Field(ge=0, le=100)] = 0  # of each, beside the search's own
+
+
 def _run_name(value: Any) -> Any:
     if isinstance(value, str) and not _NAME.fullmatch(value):
         raise ValueError(
@@ -149,6 +164,7 @@ class RunConfig(BaseModel):
     reward: RewardSettings = Field(default_factory=RewardSettings)
     budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings(trials=DEFAULT_TRIALS))
     stop: StopSettings = Field(default_factory=StopSettings)
+    replicate: ReplicateSettings = Field(default_factory=ReplicateSettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     warm_start: Located | None = None  # an earlier run's folder, from which the controller learns; see warm_start.py
 
@@ -192,9 +208,18 @@ class Config(RunConfig):
             return documents.read(shipped.find("search_spaces", self.space, beside))
 
 
-def from_plain(recorded: Mapping[str, Any]) -> Config | CallableConfig:
-    """The config that a journal recorded; keys that are newer than the journal take their defaults."""
+def from_plain(recorded: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Config | CallableConfig:
+    """The config that a journal recorded, with values from the command line laid over it.
+
+    Keys that are newer than the journal take their defaults. Raises InputError where a value of these is wrong.
+    """
     document = documents.plain(recorded, "the recorded config")
+    if overrides:
+        data = documents.copied(document.data)
+        flags, problems = _lay_over(data, overrides)
+        if problems:
+            raise InputError(*problems)
+        document = _Overlaid(document.file, data, document.marks, flags)
     if "objective" in recorded:
         return documents.validate(CallableConfig, document)
     return documents.validate(Config, document)
@@ -247,15 +272,7 @@ def load(name: str | Path, overrides: Sequence[Override] = (), plugins: Sequence
         message = "this looks like a search space (it has `architecture:`); a config names it, and a task: "
         raise InputError(read.problem((), f"{message}{{space: {file.name}, task: {{dataset: digits}}}}"))
     data = documents.copied(read.data)
-    flags: dict[documents.KeyPath, str] = {}
-    problems: list[Problem] = []
-    for override in overrides:
-        path = tuple(override.key.split("."))
-        try:
-            _put(data, path, override.value)
-            flags[path] = override.flag
-        except ValueError as error:
-            problems.append(Problem(str(error), override.flag))
+    flags, problems = _lay_over(data, overrides)
     if "plugins" in data:
         message = "plugins are code, named on the command line alone: --plugin FILE"
         problems.append(_Overlaid(read.file, data, read.marks, flags).problem(("plugins",), message, key=True))
@@ -420,6 +437,22 @@ def _wishes_of_a_wrong_one(document: Document, plugins: Sequence[Plugin]) -> lis
         return []
     wrong = _wrong_wishes(document, config.reward, config.task.kind, own)
     return [*wrong, *_unrecorded_wishes(document, config, own)]
+
+
+def _lay_over(
+    data: dict[str, Any], overrides: Sequence[Override]
+) -> tuple[dict[documents.KeyPath, str], list[Problem]]:
+    """Put them into ``data``. Returns which flag each value is from, and what was wrong."""
+    flags: dict[documents.KeyPath, str] = {}
+    problems: list[Problem] = []
+    for override in overrides:
+        path = tuple(override.key.split("."))
+        try:
+            _put(data, path, override.value)
+            flags[path] = override.flag
+        except ValueError as error:
+            problems.append(Problem(str(error), override.flag))
+    return flags, problems
 
 
 def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -25,8 +25,9 @@ from nas import controllers, provenance, reward, seeds, snapshots, store, warm_s
 from nas.cluster import Executor
 from nas.cluster.connect import visible_gpus
 from nas.cluster.inline import InlineExecutor
+from nas.config import RunConfig
 from nas.errors import InputError, Interrupted
-from nas.history import History
+from nas.history import History, Trial
 from nas.limits import Budget, Stop
 from nas.machine import AskToStop, Cancel, End, EndReason, Instruction, Launch, Record, Search
 from nas.objective import Context, evaluate
@@ -45,6 +46,7 @@ from nas.records import (
     Taught,
     Tick,
 )
+from nas.replication import Wanted, unfinished
 from nas.results import read_results
 from nas.space import Candidate
 
@@ -142,6 +144,8 @@ def machine(plan: Plan) -> Search:
         assignments = plan.space.count().exact
     except InputError:
         assignments = None  # too entangled to count; a thousand repeats in a row will tell
+    with config.blaming("replicate"):
+        _require_replicable(config)
     budget, stop = config.budget, config.stop
     with config.blaming("stop", "reward"):
         target = stop.target(config.reward)
@@ -152,7 +156,22 @@ def machine(plan: Plan) -> Search:
         assignments,
         Stop(target, stop.patience, stop.device_seconds),
         plan.epochs,
+        Wanted(config.replicate.top, config.replicate.seeds),
     )
+
+
+def _require_replicable(config: RunConfig) -> None:
+    """Raises InputError where there would be no telling which trials are best, or no time to train them again."""
+    if not config.replicate.seeds:
+        return
+    if config.reward.objectives:
+        raise InputError("replicate is for one objective; of several there is no mean to rank by")
+    stop = config.stop
+    if config.budget.trials is None and stop.reward is None and stop.patience is None and stop.device_seconds is None:
+        raise InputError(
+            "replicate begins when the search has ended by budget.trials or a rule of stop; the other budgets are for "
+            "both, and would leave it nothing: give --trials N too, or --set budget.trials=N where the run is resumed"
+        )
 
 
 def lessons(plan: Plan) -> Taught | None:
@@ -187,11 +206,11 @@ class _Drive:
         self._act([Adopted(list(self._left_behind()))])
 
     def _left_behind(self) -> Iterator[Answered]:
-        for trial in self.search.history.open.values():
-            folder = self._trial_folder(trial.number)
+        history = self.search.history
+        for trial, replicate in [*((trial, 0) for trial in history.open.values()), *unfinished(history)]:
             self._sweep(trial.number)
-            known = {a.attempt for a in trial.attempts if a.outcome is None}
-            for attempt, outcome in read_results(folder, self._run_id(), trial.number, trial.proposal.hash):
+            known = {a.attempt for a in trial.training(replicate) if a.outcome is None}
+            for attempt, outcome in read_results(self._attempt(trial, 0, replicate)):
                 if attempt in known:
                     yield Answered(trial.number, attempt, outcome)
 
@@ -230,31 +249,35 @@ class _Drive:
                     assert self.executor is not None, "nothing is launched before there are slots"
                     if not instruction.attempt:  # an earlier driver may have launched it, and a torn journal not know
                         self._sweep(instruction.trial)
-                    self.executor.start(self._attempt(instruction))
-                case AskToStop(trial, attempt) if self.executor is not None:
-                    self.executor.stop(trial, attempt)
-                case Cancel(trial, attempt) if self.executor is not None:
-                    self.executor.cancel(trial, attempt)
+                    trial = self.search.history.trials[instruction.trial]
+                    replicate = trial.attempts[instruction.attempt].replicate
+                    self.executor.start(self._attempt(trial, instruction.attempt, replicate, fresh=instruction.fresh))
+                case AskToStop(number, attempt) if self.executor is not None:
+                    self.executor.stop(number, attempt)
+                case Cancel(number, attempt) if self.executor is not None:
+                    self.executor.cancel(number, attempt)
                 case Record() | AskToStop() | Cancel() | End():
                     pass
 
     def _sweep(self, trial: int) -> None:
         """Remove what killed children half wrote."""
-        for half_written in self._trial_folder(trial).glob("*/.*.tmp"):
-            half_written.unlink(missing_ok=True)
+        for pattern in ("*/.*.tmp", "r*/*/.*.tmp"):
+            for half_written in self._trial_folder(trial).glob(pattern):
+                half_written.unlink(missing_ok=True)
 
-    def _attempt(self, launch: Launch) -> Attempt:
-        proposal = self.search.history.trials[launch.trial].proposal
+    def _attempt(self, trial: Trial, attempt: int, replicate: int, *, fresh: bool = False) -> Attempt:
+        number, proposal, folder = trial.number, trial.proposal, self._trial_folder(trial.number)
         return Attempt(
             run=self._run_id(),
-            trial=launch.trial,
-            attempt=launch.attempt,
+            trial=number,
+            attempt=attempt,
             candidate=proposal.candidate,
             hash=proposal.hash,
-            seed=seeds.derive(self.plan.config.seed, "train", launch.trial),
-            folder=str(self._trial_folder(launch.trial)),
-            fresh=launch.fresh,
+            seed=seeds.derive(self.plan.config.seed, "train", number, *([replicate] if replicate else [])),
+            folder=str(folder / f"r{replicate}" if replicate else folder),
+            fresh=fresh,
             deadline=self.plan.deadline,
+            replicate=replicate,
         )
 
     def _record(self, event: Event) -> None:

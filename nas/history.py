@@ -7,7 +7,7 @@ rewards here: metrics are facts, rewards are opinions about them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ from nas.records import (
     Outcome,
     Proposal,
     Proposed,
+    ReplicateEnded,
+    ReplicationBegun,
     RunEnded,
     RunStarted,
     Succeeded,
@@ -48,6 +50,19 @@ class AttemptRecord:
     abandoned: bool = False  # its driver is gone: nobody waits for it, though its result may still be found
     step: int = 0  # of its last report, or what its answer says
     epochs: int = 0  # that it has trained: its steps, and those before it began anew
+    replicate: int = 0  # which training of the trial it is an attempt at; 0: the search's own
+
+    @property
+    def running(self) -> bool:
+        """Whether somebody waits for it."""
+        return self.outcome is None and not self.abandoned
+
+    @property
+    def lost(self) -> bool:
+        """Whether machines took it: lost, preempted, or abandoned with its driver and never heard of again."""
+        if self.outcome is None:
+            return self.abandoned
+        return isinstance(self.outcome, Failed) and self.outcome.kind in MACHINE_FAILURES
 
 
 @dataclass(slots=True)
@@ -62,6 +77,7 @@ class Trial:
     ended: float | None = None
     reports: list[tuple[int, int, Mapping[str, float]]] = field(default_factory=list)  # (attempt, step, metrics)
     late: list[tuple[int, Outcome]] = field(default_factory=list)
+    replicates: list[Outcome | None] = field(default_factory=list)  # how each one ended, from the first; None: not yet
 
     @property
     def number(self) -> int:
@@ -73,16 +89,21 @@ class Trial:
 
     @property
     def lost(self) -> int:
-        """Attempts that machines took: lost, preempted, or abandoned with their driver and never heard of again."""
-        return sum(
-            a.abandoned if a.outcome is None else isinstance(a.outcome, Failed) and a.outcome.kind in MACHINE_FAILURES
-            for a in self.attempts
-        )
+        """Attempts that machines took."""
+        return sum(attempt.lost for attempt in self.attempts)
 
-    def running_attempt(self) -> AttemptRecord | None:
-        """The attempt that somebody waits for, if any."""
-        last = self.attempts[-1] if self.attempts else None
-        return last if last and last.outcome is None and not last.abandoned else None
+    def training(self, replicate: int = 0) -> list[AttemptRecord]:
+        """The attempts at one training of the trial: at the search's own, or at a replicate."""
+        return [attempt for attempt in self.attempts if attempt.replicate == replicate]
+
+    def running_attempt(self, replicate: int = 0) -> AttemptRecord | None:
+        """The attempt at a training that somebody waits for, if any."""
+        return next((one for one in self.training(replicate)[-1:] if one.running), None)
+
+    def awaits(self, attempt: int) -> bool:
+        """Whether the attempt's answer may still say how its training ends."""
+        one = self.attempts[attempt]
+        return one.outcome is None and (self.replicates[one.replicate - 1] is None if one.replicate else self.open)
 
     def curve(self) -> list[tuple[int, Mapping[str, float]]]:
         """(step, metrics) of the attempt that counts: the answered one, else the latest that reported.
@@ -120,6 +141,9 @@ class History:
     workers: int = 0  # slots of the present driver
     last_event: float = 0.0
     epochs_trained: int = 0  # by all attempts
+    replication: ReplicationBegun | None = None  # the latest
+    replicated: dict[int, int] = field(default_factory=dict)  # trial -> how many replicates of it were wanted at most
+    replicates_left: int = 0  # of the latest, that have not ended
     _active: float = 0.0  # seconds that earlier drivers were at it
     _driver_since: float = 0.0
     _available: float = 0.0  # worker-seconds on offer, up to _available_since
@@ -147,9 +171,7 @@ class History:
                 self.rejected += event.proposal.rejected
                 self.trials[number] = self.open[number] = Trial(event.proposal, time, event.duplicate_of)
             case AttemptStarted():
-                trial = self.trials[event.trial]
-                trial.state = "running"
-                trial.attempts.append(AttemptRecord(event.attempt, time, event.fresh))
+                self._attempt_started(event, time)
             case AttemptAnswered():
                 self._answered(event, time)
             case TrialReported():
@@ -158,6 +180,12 @@ class History:
                 self._trained(trial.attempts[event.attempt], event.step)
             case TrialEnded():
                 self._trial_ended(event, time)
+            case ReplicationBegun():
+                self._replication_begun(event)
+            case ReplicateEnded():
+                trial = self.trials[event.trial]
+                trial.replicates[event.replicate - 1] = _counting(trial.training(event.replicate), event.attempt)
+                self.replicates_left -= 1
             case LateResult():
                 self.trials[event.trial].late.append((event.attempt, event.outcome))
             case RunEnded():
@@ -179,8 +207,7 @@ class History:
     def device_seconds(self, now: float | None = None) -> float:
         """Summed time that slots, of one device each, were busy with attempts, with those of no result too."""
         until = self.last_event if now is None else now
-        running = (trial.running_attempt() for trial in self.open.values())
-        return self._busy + sum(max(0.0, until - attempt.started) for attempt in running if attempt)
+        return self._busy + sum(max(0.0, until - attempt.started) for attempt in self._running())
 
     def _take_over(self, event: DriverTookOver, time: float) -> None:
         if self.epochs:
@@ -192,11 +219,34 @@ class History:
 
     def _abandon(self, time: float) -> None:
         """Nobody waits any more, since ``time``, for what was running."""
+        for attempt in self._running():
+            attempt.abandoned = True
+            self._busy += time - attempt.started
         for trial in self.open.values():
-            if attempt := trial.running_attempt():
-                attempt.abandoned = True
-                self._busy += time - attempt.started
+            if trial.state == "running":
                 trial.state = "pending"
+
+    def _running(self) -> list[AttemptRecord]:
+        """The attempts that somebody waits for."""
+        found = [attempt for trial in self.open.values() if (attempt := trial.running_attempt())]
+        again = (trial for number in self.replicated if (trial := self.trials[number]).replicates)
+        return found + [one for trial in again for one in trial.attempts if one.running and trial.awaits(one.attempt)]
+
+    def _attempt_started(self, event: AttemptStarted, time: float) -> None:
+        trial = self.trials[event.trial]
+        trial.attempts.append(AttemptRecord(event.attempt, time, event.fresh, replicate=event.replicate))
+        if not event.replicate:
+            trial.state = "running"
+            return
+        trial.replicates += [None] * (event.replicate - len(trial.replicates))
+        self.replicated.setdefault(trial.number, event.replicate)  # where one trial alone is folded
+
+    def _replication_begun(self, event: ReplicationBegun) -> None:
+        self.replication = event
+        for number in event.trials:
+            self.replicated[number] = max(event.replicates, self.replicated.get(number, 0))
+        ended = (outcome for number in event.trials for outcome in self.trials[number].replicates[: event.replicates])
+        self.replicates_left = len(event.trials) * event.replicates - sum(outcome is not None for outcome in ended)
 
     def _answered(self, event: AttemptAnswered, time: float) -> None:
         trial = self.trials[event.trial]
@@ -206,7 +256,7 @@ class History:
         attempt.outcome, attempt.answered = event.outcome, time
         self._trained(attempt, max(attempt.step, epochs_of(event.outcome)))  # reports may be lost, or there are none
         trial.answers.append(event.attempt)
-        if trial.running_attempt() is None:
+        if trial.open and trial.running_attempt() is None:
             trial.state = "pending"
 
     def _trained(self, attempt: AttemptRecord, step: int) -> None:
@@ -224,8 +274,7 @@ class History:
         if event.state == "failed":
             self.failed.append(trial.number)
         if event.attempt is not None:
-            last = trial.attempts[event.attempt]
-            trial.outcome = last.outcome or Failed("lost", f"lost {trial.lost} times with the drivers that ran it")
+            trial.outcome = _counting(trial.training(), event.attempt)
         elif event.state == "duplicate" and trial.duplicate_of is not None:
             trial.outcome = self.trials[trial.duplicate_of].outcome
         elif event.state == "failed":
@@ -236,7 +285,8 @@ class History:
     def save(self) -> bytes:
         """Everything but the trials, as JSON: these are in the journal."""
         kept = {name: getattr(self, name) for name in _PLAIN}
-        return orjson.dumps({**kept, "trials": len(self.trials), "open": list(self.open)})
+        replicated = list(self.replicated.items())
+        return orjson.dumps({**kept, "trials": len(self.trials), "open": list(self.open), "replicated": replicated})
 
     def load(self, saved: bytes, events: Callable[[int], Iterable[tuple[Event, float]]]) -> None:
         """Take on what ``save`` returned. ``events``: those of a trial with their times, and of drivers in between.
@@ -246,20 +296,19 @@ class History:
         state = orjson.loads(saved)
         for name in _PLAIN:
             value = state[name]
-            event = name in ("started", "taught", "driver", "ended") and value is not None
+            event = name in _EVENTS and value is not None
             setattr(self, name, event_from_json(value) if event else value)
         self.tally = Counter(state["tally"])
         self.trials = Recorded(state["trials"], events)
         self.open = {number: self.trials[number] for number in state["open"]}
+        self.replicated = dict(state["replicated"])
 
 
+_EVENTS = ("started", "taught", "driver", "ended", "replication")
 _PLAIN = (
     *(
-        "started",
-        "taught",
+        *_EVENTS,
         "config",
-        "driver",
-        "ended",
         "epochs",
         "workers",
         "last_event",
@@ -267,6 +316,7 @@ _PLAIN = (
         "failed",
         "rejected",
         "epochs_trained",
+        "replicates_left",
     ),
     *("_active", "_driver_since", "_available", "_available_since", "_busy"),
 )
@@ -311,6 +361,13 @@ class Recorded(MutableMapping[int, Trial]):
 
     def __len__(self) -> int:
         return self._count
+
+
+def _counting(attempts: Sequence[AttemptRecord], which: int) -> Outcome:
+    """The outcome of the attempt that counts among those at one training; none where it was never heard of again."""
+    told = {one.attempt: one.outcome for one in attempts}
+    lost = sum(one.lost for one in attempts)
+    return told[which] or Failed("lost", f"lost {lost} times with the drivers that ran it")
 
 
 def epochs_of(outcome: Outcome) -> int:

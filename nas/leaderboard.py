@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas import intervals
 from nas.history import History, Trial
 from nas.pareto import Vector, contributions, fronts
-from nas.records import Failed, Outcome, Succeeded
+from nas.records import MACHINE_FAILURES, Failed, Outcome, Succeeded
 from nas.reward import Front, RewardSettings, compute, front_of, reference_of
 from nas.space import Candidate
 
@@ -29,6 +30,7 @@ class Row:
     state: str  # completed, failed or duplicate
     failure: str | None  # a records.FailureKind
     reward: float | None  # higher is better; a duplicate has its original's; None with several objectives
+    replicates: Mapping[str, Any]  # see _replicates; {} where it was not trained with other seeds
     metrics: Mapping[str, float]
     parameters: int | None
     flops: int | None  # forward, one sample; a multiply-add is 2
@@ -55,15 +57,22 @@ def rows(history: History, settings: RewardSettings, run: str) -> list[Row]:
     Raises:
         InputError: the reward names a metric that a trial has not got.
     """
-    return rank((_row(trial, settings, run) for trial in history.trials.values() if not trial.open), settings)
+    found = []
+    for trial in history.trials.values():
+        if not trial.open:
+            again = _replicates(trial, history, settings) if trial.number in history.replicated else {}
+            found.append(dataclasses.replace(_row(trial, settings, run), replicates=again))
+    return rank(found, settings)
 
 
 def rank(rows: Iterable[Row], settings: RewardSettings) -> list[Row]:
     """Completed trials, the best first, then those without a rank; rows of several runs compete.
 
     With one objective by reward; equal rewards rank in the order given, which within a run is that of the trials'
-    numbers. With several by front, and within a front by the hypervolume that a trial alone adds to it, so that what is
-    far from its neighbours leads; equal vectors share a rank.
+    numbers. What was trained with other seeds goes before, by its mean there, where fewer of these failed first; last
+    come those that failed with every other seed.
+    With several objectives by front, and within a front by the hypervolume that a trial alone adds to it, so that what
+    is far from its neighbours leads; equal vectors share a rank.
 
     Raises:
         InputError: an objective is a metric that a trial has not got.
@@ -73,8 +82,40 @@ def rank(rows: Iterable[Row], settings: RewardSettings) -> list[Row]:
     others = [dataclasses.replace(row, front=None) for row in everything if row.state != "completed"]
     if settings.objectives:
         return _marked(_by_front(completed, settings)) + others
-    best_first = sorted(completed, key=lambda row: -(row.reward or 0.0))
+    best_first = sorted(completed, key=_trusted)
     return _marked([dataclasses.replace(row, rank=number) for number, row in enumerate(best_first, 1)]) + others
+
+
+def _trusted(row: Row) -> tuple[int, int, float]:
+    """The order of the ranking: a mean over seeds that had no part in the choice says more than the number chosen by.
+
+    Until replication has ended, all ranks are by the trainings of the search.
+    """
+    again = row.replicates
+    if not again or not again["ended"]:
+        return 1, 0, -(row.reward or 0.0)
+    if not again["rewards"]:
+        return 2, 0, -(row.reward or 0.0)
+    return 0, sum(kind not in MACHINE_FAILURES for kind in again["failures"]), -again["mean"]
+
+
+def _replicates(trial: Trial, history: History, settings: RewardSettings) -> dict[str, Any]:
+    """What trainings with other seeds brought: how many are wanted, their rewards, kinds of failures, and the mean.
+
+    ``interval``: half the width of the mean's 95 % interval, by Student's t; None where less than two succeeded.
+    """
+    told = [outcome for outcome in trial.replicates if outcome is not None]
+    rewards = [compute(settings, one.metrics, one.seconds).value for one in told if isinstance(one, Succeeded)]
+    wanted = history.replicated[trial.number]
+    mean, interval = intervals.mean(rewards) if rewards else (None, None)
+    return {
+        "wanted": wanted,
+        "ended": not history.replicates_left and len(told) >= wanted,
+        "mean": mean,
+        "interval": interval,
+        "rewards": rewards,
+        "failures": [one.kind for one in told if isinstance(one, Failed)],
+    }
 
 
 def _marked(ranked: Sequence[Row]) -> list[Row]:
@@ -125,6 +166,7 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         state=trial.state,
         failure=outcome.kind if isinstance(outcome, Failed) else None,
         reward=reward.value if reward and not settings.objectives else None,
+        replicates={},
         metrics=metrics,
         parameters=_whole(metrics.get("parameters")),
         flops=_whole(metrics.get("flops")),
@@ -138,7 +180,7 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         candidate=trial.proposal.candidate,
         decisions=trial.proposal.decisions,
         hash=trial.proposal.hash,
-        attempts=len(trial.attempts),
+        attempts=len(trial.training()),
     )
 
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import orjson
 
+from nas import replication
 from nas.controllers import Controller, Teachable
 from nas.errors import InputError
 from nas.history import History, Trial
@@ -46,6 +47,8 @@ from nas.records import (
     Lesson,
     Outcome,
     Proposed,
+    ReplicateEnded,
+    ReplicationBegun,
     Reported,
     Reward,
     RunEnded,
@@ -60,7 +63,7 @@ from nas.records import (
     settles,
 )
 
-MACHINE_RETRIES = 20  # attempts that a trial may lose to machines before it is given up
+MACHINE_RETRIES = 20  # attempts that a training may lose to machines before it is given up
 FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
 DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space counts as exhausted
 RECENT = 10  # distinct candidates looked at for a diagnosis ...
@@ -119,6 +122,7 @@ class Search:
     assignments: int | None = None
     stop: Stop = field(default_factory=Stop)
     full_length: int | None = None  # epochs of a whole attempt, where they are known
+    replicate: replication.Wanted = field(default_factory=replication.Wanted)
     history: History = field(default_factory=History)
     stopping: bool = False
     over: End | None = None
@@ -155,7 +159,7 @@ class Search:
             case Adopted(answers):
                 self._settle(now, out)  # what the journal has comes first, as it would have without the kill
                 for answer in answers:
-                    if answer.trial in self.history.open:
+                    if self.history.trials[answer.trial].awaits(answer.attempt):
                         self._answered(answer.trial, answer.attempt, answer.outcome, now, out)
                         self._settle(now, out)
             case SlotsChanged(slots):
@@ -172,6 +176,7 @@ class Search:
                 pass
         self._settle(now, out)
         self._start(now, out)
+        self._replicate(now, out)
         self._end_if_done(now, out)
         return out
 
@@ -184,17 +189,19 @@ class Search:
 
         A trial that ended was digested then, each into the digest before it.
         """
-        trials = orjson.dumps([self._closed, list(self.history.open.values())], default=str)
+        again = [self.history.trials[number] for number in self.history.replicated]
+        trials = orjson.dumps([self._closed, list(self.history.open.values()), again], default=str)
         return sha256(trials + self.controller.save()).hexdigest()
 
     def _answered(self, number: int, attempt: int, outcome: Outcome, now: float, out: list[Instruction]) -> None:
         trial = self.history.trials[number]
-        if not trial.open or trial.attempts[attempt].outcome is not None:
+        if not trial.awaits(attempt):
             self._record(LateResult(number, attempt, outcome), now, out)
             return
         self._record(AttemptAnswered(number, attempt, self._scorable(outcome)), now, out)
-        rival = trial.running_attempt()
-        if rival and verdict(trial):  # the result of an earlier driver's attempt came first
+        replicate = trial.attempts[attempt].replicate
+        rival = trial.running_attempt(replicate)
+        if rival and deciding(trial, replicate) is not None:  # the result of an earlier driver's attempt came first
             out.append(Cancel(number, rival.attempt))
 
     def _scorable(self, outcome: Outcome) -> Outcome:
@@ -219,6 +226,9 @@ class Search:
             ending = self._ending(trial) if trial else None
             if ending is not None:
                 self._record(ending, now, out)
+        for trial, replicate in list(replication.unfinished(self.history)):
+            if (attempt := deciding(trial, replicate)) is not None:
+                self._record(ReplicateEnded(trial.number, replicate, attempt), now, out)
 
     def _ending(self, trial: Trial) -> TrialEnded | None:
         if trial.duplicate_of is not None:
@@ -232,7 +242,9 @@ class Search:
             if self._used_up(now):
                 return
             if self._waiting:
-                self._launch(min(self._waiting), now, out)
+                self._launch(min(self._waiting), 0, now, out)
+            elif wanting := self._wanting():
+                self._launch(*wanting, now, out)
             elif not self._enough(now) and not self._exhausted():
                 proposal = self.controller.ask(len(self.history.trials))
                 if isinstance(proposal, Exhausted):
@@ -243,11 +255,26 @@ class Search:
             else:
                 return
 
-    def _launch(self, number: int, now: float, out: list[Instruction]) -> None:
+    def _launch(self, number: int, replicate: int, now: float, out: list[Instruction]) -> None:
         trial = self.history.trials[number]
-        attempt, fresh = len(trial.attempts), needs_fresh_child(trial)
-        self._record(AttemptStarted(number, attempt, fresh), now, out)
+        attempt, fresh = len(trial.attempts), needs_fresh_child(trial, replicate)
+        self._record(AttemptStarted(number, attempt, fresh, replicate), now, out)
         out.append(Launch(number, attempt, fresh))
+
+    def _wanting(self) -> tuple[int, int] | None:
+        """The next (trial, replicate) to be launched, while replicates are wanted."""
+        return next(replication.waiting(self.history), None) if self.replicate.seeds else None
+
+    def _replicate(self, now: float, out: list[Instruction]) -> None:
+        """When the search has ended by itself: say which trials are to be replicated, unless all of them are."""
+        if not self.replicate.seeds or self._running or self._waiting or self._diagnosis or self._wanting():
+            return
+        if not (self._enough(now) or self._exhausted()):
+            return
+        trials = replication.best(self.history, self.worth, self.replicate.top)
+        if replication.lacking(self.history, trials, self.replicate.seeds):
+            self._record(ReplicationBegun(trials, self.replicate.seeds), now, out)
+            self._start(now, out)
 
     def _end_if_done(self, now: float, out: list[Instruction]) -> None:
         if self._diagnosis:
@@ -258,8 +285,10 @@ class Search:
             self._wind_up(now, out)
         elif self._running:
             return
-        elif self._waiting and not self.stopping:
+        elif (self._waiting or self._wanting()) and not self.stopping:
             return  # for a slot
+        elif self._wanting():
+            self._end(End("interrupted"), now, out)
         elif not self._waiting and (why := self._stops(now)):
             self._end(End("stopped", f"{why}; a stop that is farther goes on"), now, out)
         elif not self._waiting and self._trials_are_up():
@@ -294,8 +323,10 @@ class Search:
         return self.history.trials[trial].attempts[attempt].step
 
     def _cut_off(self, now: float, out: list[Instruction]) -> None:
-        cut = len({trial for trial, _ in self._running} | self._waiting)
+        cut = len(({trial for trial, _ in self._running} & self.history.open.keys()) | self._waiting)
         words = f": {cut} trial{'s were' if cut > 1 else ' was'} cut off, and not counted" if cut else ""
+        if self.replicate.seeds and self.history.replicates_left:
+            words += f"{',' if cut else ':'} {self.history.replicates_left} replicates have not ended"
         self._end(End("budget", f"{self._used_up(now)}{words}; a larger budget goes on"), now, out)
 
     def _end(self, end: End, now: float, out: list[Instruction]) -> None:
@@ -367,9 +398,10 @@ class Search:
                 self._running.add((trial, attempt))
             case AttemptAnswered(trial, attempt):
                 self._running.discard((trial, attempt))
-                if self.history.trials[trial].running_attempt() is None:
-                    self._waiting.add(trial)
-                self._unsettled.add(trial)
+                if trial in self.history.open:
+                    self._unsettled.add(trial)
+                    if self.history.trials[trial].running_attempt() is None:
+                        self._waiting.add(trial)
             case LateResult(trial, attempt):
                 self._running.discard((trial, attempt))
                 if trial not in self.history.open:
@@ -459,23 +491,32 @@ _SETS = ("_waiting", "_unsettled", "_assigned")
 
 
 def verdict(trial: Trial) -> TrialEnded | None:
-    """How the trial ends by what became of its attempts, or None where it deserves another one.
+    """How the trial ends by what became of its attempts, or None where it deserves another one."""
+    attempt = deciding(trial)
+    if attempt is None:
+        return None
+    succeeded = isinstance(trial.attempts[attempt].outcome, Succeeded)
+    return TrialEnded(trial.number, "completed" if succeeded else "failed", attempt)
+
+
+def deciding(trial: Trial, replicate: int = 0) -> int | None:
+    """The attempt that says how a training of the trial ends, or None where it deserves another one.
 
     The first answer that settles it counts. What machines did is retried, up to MACHINE_RETRIES times.
     """
-    for attempt in trial.answers:
-        outcome = trial.attempts[attempt].outcome
-        assert outcome is not None
-        if settles(outcome):
-            return TrialEnded(trial.number, "completed" if isinstance(outcome, Succeeded) else "failed", attempt)
-    if trial.lost > MACHINE_RETRIES and trial.running_attempt() is None:
-        return TrialEnded(trial.number, "failed", len(trial.attempts) - 1)
+    for attempt in map(trial.attempts.__getitem__, trial.answers):
+        assert attempt.outcome is not None
+        if attempt.replicate == replicate and settles(attempt.outcome):
+            return attempt.attempt
+    tried = trial.training(replicate)
+    if sum(attempt.lost for attempt in tried) > MACHINE_RETRIES and not tried[-1].running:
+        return tried[-1].attempt
     return None
 
 
-def needs_fresh_child(trial: Trial) -> bool:
+def needs_fresh_child(trial: Trial, replicate: int = 0) -> bool:
     """Whether an earlier attempt failed in a way that a reused child may be to blame for."""
-    outcomes = (attempt.outcome for attempt in trial.attempts)
+    outcomes = (attempt.outcome for attempt in trial.training(replicate))
     return any(isinstance(outcome, Failed) and outcome.kind in SUSPECT_WHEN_REUSED for outcome in outcomes)
 
 

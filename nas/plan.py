@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import provenance, seeds, store
+from nas import provenance, replication, seeds, store
 from nas.cluster import Executor
 from nas.cluster.connect import connect, no_gpus
-from nas.config import CallableConfig, Config, RunConfig, changes, from_plain
+from nas.config import CallableConfig, Config, Override, RunConfig, changes, from_plain
 from nas.errors import InputError, InvalidCandidate
 from nas.history import History
 from nas.objective import Objective
+from nas.reward import compute
 from nas.space import Costs, Space
 from nas.space.survey import require_some
 from nas.train.plugin_files import Plugin, again
@@ -70,9 +71,14 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
 
 
 def recorded_plan(
-    folder: Path, data: str | None = None, plugins: Sequence[Plugin] = (), *, history: History | None = None
+    folder: Path,
+    data: str | None = None,
+    plugins: Sequence[Plugin] = (),
+    *,
+    history: History | None = None,
+    overrides: Sequence[Override] = (),
 ) -> Plan:
-    """The plan of a run as its journal has it, with the changes recorded since.
+    """The plan of a run as its journal has it, with the changes recorded since, and ``overrides``.
 
     ``data``: where data sets lie now. ``plugins``: those of the run that lie elsewhere now. ``history``: of the
     journal, where the caller has read it.
@@ -86,7 +92,7 @@ def recorded_plan(
     history = history or store.opening(folder, provenance.code())
     if history.started is None:
         raise InputError(f"{folder}: killed before the run began; start it with: nas search CONFIG --run {folder}")
-    config = from_plain(history.config)
+    config = from_plain(history.config, overrides)
     if isinstance(config, CallableConfig):
         raise InputError(
             f"{folder}: this run's objective is the Python callable {config.objective}; "
@@ -183,21 +189,33 @@ def finished(history: History, config: RunConfig | None = None) -> bool:
     """Whether nothing is left to do under the limits of ``config``; None: under the recorded ones."""
     if history.ended is None or history.ended.reason not in ("budget", "stopped", "exhausted"):
         return False
-    if config is None or history.ended.reason == "exhausted":
-        return True
-    budget = config.budget
     recorded = from_plain(history.config)
-    if config.stop == recorded.stop and (history.ended.reason == "stopped" or budget == recorded.budget):
-        return True
+    config = config or recorded
+    budget = config.budget
     used = (
         (budget.time, history.active_seconds()),
         (budget.device_seconds, history.device_seconds()),
         (budget.epochs, history.epochs_trained),
     )
     if any(limit is not None and spent >= limit for limit, spent in used):
+        return True  # also for replicates
+    if not replicated(history, config):
+        return False
+    if history.ended.reason == "exhausted":
+        return True
+    if config.stop == recorded.stop and (history.ended.reason == "stopped" or budget == recorded.budget):
         return True
     trained, open_ = history.tally["completed"] + history.tally["failed"], history.open.values()
     return budget.trials is not None and trained >= budget.trials and all(t.duplicate_of is not None for t in open_)
+
+
+def replicated(history: History, config: RunConfig) -> bool:
+    """Whether the best trials have been trained with as many other seeds as ``config`` wants."""
+    wanted = config.replicate
+    if not wanted.seeds:
+        return True
+    trials = replication.best(history, lambda one: compute(config.reward, one.metrics, one.seconds), wanted.top)
+    return not replication.lacking(history, trials, wanted.seeds)
 
 
 def fresh_folder(wanted: Path) -> Path:

@@ -78,6 +78,7 @@ def search(
     device_seconds: float | str | None = None,
     epochs: int | None = None,
     stop: Mapping[str, Any] | None = None,
+    replicate: int | Mapping[str, Any] = 0,
     controller: str | Mapping[str, Any] = "rl",
     reward: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -98,6 +99,8 @@ def search(
             ``device_seconds`` that the workers were busy, summed; ``epochs``: the steps that all trials reported. At
             the last of these what runs is cut off, but for the one that reported it: it is told to stop, and counts.
         stop: rules to stop by before that: {"reward": 0.93}, {"patience": 50}, {"device_seconds": "2h"}.
+        replicate: with how many other seeds the best trials are evaluated again when the search has ended; which ones:
+            {"top": 5, "seeds": 3}. They are ranked by their means then.
         controller: as in a config: "rl", "evolution", "random", "optuna:tpe", {"rl": {...}}, ...
         reward: as in a config, e.g. {"minimize": "loss"} or {"objectives": {"loss": "minimize", "size": "minimize"}};
             the default maximizes the number returned.
@@ -134,6 +137,7 @@ def search(
             "reward": reward or {"maximize": VALUE},
             "budget": {"trials": trials, "time": time, "device_seconds": device_seconds, "epochs": epochs},
             "stop": stop or {},
+            "replicate": {"seeds": replicate} if isinstance(replicate, int) else replicate,
             "cluster": cluster or {},
             "warm_start": None if warm_start is None else str(warm_start),
         },

@@ -100,13 +100,14 @@ class Attempt:
     attempt: int  # from 0 within the trial
     candidate: Mapping[str, Any]
     hash: str
-    seed: int  # derived from (run seed, "train", trial): the same for every attempt
-    folder: str  # the trial's folder, RUN/trials/<trial>; the attempt's own is <folder>/<attempt>
+    seed: int  # derived from (run seed, "train", trial[, replicate]): the same for every attempt at this training
+    folder: str  # of this training, RUN/trials/<trial>[/r<replicate>]; the attempt's own is <folder>/<attempt>
     fresh: bool = False  # must run in a child process that has trained nothing before
     deadline: float | None = None  # seconds allowed, from the attempt's start
     until: int | None = None  # the step at which it pauses, and leaves its state; None: it goes to its end
     saved: int | None = None  # the earlier attempt that paused, from whose state it goes on
     since: int = 0  # results of attempts from this one on answer for it too; those before it paused earlier
+    replicate: int = 0  # of the trial, with a seed of its own; 0 is the search's own training
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +271,13 @@ class AttemptStarted:
     trial: int
     attempt: int
     fresh: bool = False
+    replicate: int = 0  # 0 is the search's own training
     event: str = field(default="attempt_started", init=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptAnswered:
-    """The first answer of an attempt whose trial was still open."""
+    """The first answer of an attempt whose trial, or replicate, was still open."""
 
     trial: int
     attempt: int
@@ -300,6 +302,25 @@ class TrialEnded:
     state: Literal["completed", "failed", "duplicate"]
     attempt: int | None = None  # whose answer counts; None for a duplicate or one never launched
     event: str = field(default="trial_ended", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationBegun:
+    """The best trials are trained again, with other seeds. Which they are is fixed here, before a launch."""
+
+    trials: Sequence[int]  # the best first
+    replicates: int  # of each, beside the search's own training
+    event: str = field(default="replication_begun", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicateEnded:
+    """Exactly one for each replicate of a trial, however many attempts it took."""
+
+    trial: int
+    replicate: int  # from 1
+    attempt: int  # of the trial's, whose answer counts
+    event: str = field(default="replicate_ended", init=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +354,8 @@ Event = (
     | AttemptAnswered
     | TrialReported
     | TrialEnded
+    | ReplicationBegun
+    | ReplicateEnded
     | LateResult
     | RunEnded
 )

@@ -1,8 +1,9 @@
-"""Results of attempts, as files: ``<trial's folder>/<attempt>/result.json``; and the states that paused ones leave.
+"""Results of attempts, as files, and the states that paused ones leave: ``<training's folder>/<attempt>/result.json``.
 
 An attempt writes its result before it answers, so the result outlives the worker, the network and the driver. The file
-is one sealed line {run, trial, attempt, hash, outcome}; one that names another run, trial, attempt or candidate, or
-whose checksum fails, is as if absent. The journal stays the only truth: a result counts once it is journaled.
+is one sealed line {run, trial, replicate, attempt, hash, outcome}; one that names another run, trial, replicate,
+attempt or candidate, or whose checksum fails, is as if absent. The journal stays the only truth: a result counts once
+it is journaled.
 
 What an attempt that pauses leaves for a later one lies in ``<attempt>/state/``, and is the objective's own business. It
 counts only if that attempt's result does: later attempts are told of no other state.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from nas import durable
@@ -30,15 +32,7 @@ def write_result(attempt: Attempt, outcome: Outcome) -> None:
         DiskFailed: the folder could not be made, written or synced.
         TypeError: a note is no plain JSON.
     """
-    record = durable.seal(
-        {
-            "run": attempt.run,
-            "trial": attempt.trial,
-            "attempt": attempt.attempt,
-            "hash": attempt.hash,
-            "outcome": outcome,
-        }
-    )
+    record = durable.seal({**_names(attempt), "outcome": outcome})
     durable.write_whole(attempt_folder(attempt) / FILE, record)
 
 
@@ -85,12 +79,12 @@ def forget_state(folder: Path | str, attempt: int) -> None:
     shutil.rmtree(Path(folder) / str(attempt) / STATE, ignore_errors=True)
 
 
-def read_attempt(folder: Path | str, run: str, trial: int, attempt: int, hash: str) -> Outcome | None:
-    """The outcome that this attempt of this trial wrote; None where there is none, or none that is sound."""
-    path = Path(folder) / str(attempt) / FILE
-    expected = {"run": run, "trial": trial, "attempt": attempt, "hash": hash}
+def read_attempt(attempt: Attempt) -> Outcome | None:
+    """The outcome that this attempt wrote; None where there is none, or none that is sound."""
+    path = Path(attempt.folder) / str(attempt.attempt) / FILE
+    expected = _names(attempt)
     try:
-        record = durable.unseal(path.read_bytes())
+        record = {"replicate": 0} | durable.unseal(path.read_bytes())  # of which earlier versions knew nothing
         if {name: record.get(name) for name in expected} != expected:
             return None
         return outcome_from_json(record["outcome"])
@@ -98,18 +92,22 @@ def read_attempt(folder: Path | str, run: str, trial: int, attempt: int, hash: s
         return None  # absent, torn, altered, or of a version that we can not read: the attempt runs again
 
 
-def read_results(folder: Path | str, run: str, trial: int, hash: str) -> Iterator[tuple[int, Outcome]]:
-    """Every sound result of the trial, by attempt number."""
-    for attempt in _attempts(Path(folder)):
-        outcome = read_attempt(folder, run, trial, attempt, hash)
+def read_results(attempt: Attempt) -> Iterator[tuple[int, Outcome]]:
+    """Every sound result of an attempt at the same training, by the attempts' numbers."""
+    for number in _attempts(Path(attempt.folder)):
+        outcome = read_attempt(replace(attempt, attempt=number))
         if outcome is not None:
-            yield attempt, outcome
+            yield number, outcome
 
 
-def read_result(folder: Path | str, run: str, trial: int, hash: str, since: int = 0) -> tuple[int, Outcome] | None:
-    """The first attempt, from ``since`` on, whose result settles the trial, and that: a started one returns it."""
-    found = read_results(folder, run, trial, hash)
-    return next((one for one in found if one[0] >= since and settles(one[1])), None)
+def read_result(attempt: Attempt) -> tuple[int, Outcome] | None:
+    """The first attempt, from ``attempt.since`` on, whose result settles the training: a started one returns it."""
+    found = read_results(attempt)
+    return next((one for one in found if one[0] >= attempt.since and settles(one[1])), None)
+
+
+def _names(attempt: Attempt) -> dict[str, str | int]:
+    return {name: getattr(attempt, name) for name in ("run", "trial", "replicate", "attempt", "hash")}
 
 
 def _attempts(folder: Path) -> list[int]:

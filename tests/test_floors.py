@@ -24,11 +24,12 @@ FLOORS = {
         "history",
         "reward",
         "pareto",
+        "intervals",
         "durable",
         "documents",
         "space",
     },
-    1: {"controllers", "limits", "machine", "leaderboard"},
+    1: {"controllers", "limits", "machine", "replication", "leaderboard"},
     2: {"train", "cluster", "store", "report"},
     3: {
         "__init__",

@@ -222,7 +222,7 @@ class DaskExecutor:
         now = time.monotonic()
         for key in [key for key, ended in self._ended.items() if now - ended > ANSWER_LIMIT]:
             attempt, _ = self._running[key]
-            written = results.read_attempt(attempt.folder, attempt.run, attempt.trial, attempt.attempt, attempt.hash)
+            written = results.read_attempt(attempt)
             self._answer(key, written or Failed("lost", f"its answer did not come within {ANSWER_LIMIT:g} s"))
 
     def _answer(self, key: str, outcome: Any) -> None:

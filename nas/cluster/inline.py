@@ -60,7 +60,7 @@ class InlineExecutor:
         self.started.clear()
 
     def _run(self, attempt: Attempt) -> Outcome:
-        answered = results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash, attempt.since)
+        answered = results.read_result(attempt)
         if answered:
             return answered[1]
         refused: list[Exception] = []

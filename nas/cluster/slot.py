@@ -96,7 +96,7 @@ class Slot:
         """The attempt's outcome, written to its folder; an earlier attempt's, where the trial is answered already."""
         with self._busy:
             try:
-                answered = results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash, attempt.since)
+                answered = results.read_result(attempt)
                 return answered[1] if answered else self._run(attempt, on_report)
             except Exception as error:
                 self._abandon()
@@ -199,7 +199,7 @@ class Slot:
         if (attempt.trial, attempt.attempt) in self._cancelled:
             return Failed("preempted", "cancelled", fresh=failed.fresh, place=failed.place)
         # What it wrote before it died is its answer.
-        written = results.read_attempt(attempt.folder, attempt.run, attempt.trial, attempt.attempt, attempt.hash)
+        written = results.read_attempt(attempt)
         return written or (failed if failed.kind in MACHINE_FAILURES else recorded(attempt, failed))
 
     def _pause(self, deadline: float | None) -> float | None:

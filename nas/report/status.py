@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.history import History, Trial
+from nas.history import AttemptRecord, History, Trial
 from nas.records import Failed, Succeeded
 from nas.report import text
 from nas.reward import Front, RewardSettings, compute, front_of
@@ -56,6 +56,7 @@ class RunningTrial:
     seconds: float  # since the attempt started
     step: int | None = None  # of the last report
     metrics: Mapping[str, float] = field(default_factory=dict)
+    replicate: int = 0  # with a seed of its own; 0 is the search's training
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class Status:
     running: Sequence[RunningTrial] = ()
     message: str = ""  # why the run ended, where it has
     rejected: int = 0  # draws that violated a constraint, and were drawn again
+    replicates: int = 0  # trainings of the best trials with other seeds, as the latest replication wants them ...
+    replicates_left: int = 0  # ... and how many of them have not ended
 
     @property
     def counted(self) -> int:
@@ -117,6 +120,14 @@ def of(
         "pending" if trial.state == "running" and trial.number not in numbers else trial.state
         for trial in history.open.values()
     )
+    running_now = [_running(trial, trial.attempts[-1], now or history.last_event) for trial in running]
+    running_now += [
+        _running(trial, attempt, now or history.last_event)
+        for trial in (trials[number] for number in history.replicated if alive)
+        for attempt in trial.attempts
+        if attempt.replicate and attempt.running and trial.awaits(attempt.attempt)
+    ]
+    begun = history.replication
     budget = history.config.get("budget") or {}
     elapsed = history.active_seconds(now)
     found = _rewards(history, reward) if best is None else best
@@ -138,9 +149,11 @@ def of(
         budget_epochs=budget.get("epochs"),
         failures=dict(Counter(t.outcome.kind for t in failed if isinstance(t.outcome, Failed))),
         failure=_most_frequent(failed),
-        running=[_running(trial, now or history.last_event) for trial in running],
+        running=running_now,
         message=history.ended.message if history.ended else "",
         rejected=history.rejected,
+        replicates=len(begun.trials) * begun.replicates if begun else 0,
+        replicates_left=history.replicates_left,
     )
     return dataclasses.replace(status, remaining_seconds=_remaining(status))
 
@@ -186,11 +199,11 @@ def _most_frequent(failed: Sequence[Trial]) -> Failure | None:
     return Failure(first.outcome.kind, first.outcome.message.partition("\n")[0], len(trials), first.number)
 
 
-def _running(trial: Trial, now: float) -> RunningTrial:
-    attempt = trial.attempts[-1]
+def _running(trial: Trial, attempt: AttemptRecord, now: float) -> RunningTrial:
     reports = [(step, metrics) for number, step, metrics in trial.reports if number == attempt.attempt]
     step, metrics = reports[-1] if reports else (None, {})
-    return RunningTrial(trial.number, attempt.attempt, max(0.0, now - attempt.started), step, metrics)
+    seconds = max(0.0, now - attempt.started)
+    return RunningTrial(trial.number, attempt.attempt, seconds, step, metrics, attempt.replicate)
 
 
 def _remaining(status: Status) -> float | None:
@@ -204,7 +217,7 @@ def _remaining(status: Status) -> float | None:
         (status.budget_epochs, status.epochs),
     )
     estimates += [(limit / used - 1) * status.elapsed_seconds for limit, used in spent if limit is not None and used]
-    if status.budget_trials is not None and status.counted:
+    if status.budget_trials is not None and status.counted and not status.replicates_left:
         left = status.budget_trials - status.counted
         estimates.append(left * status.elapsed_seconds / status.counted)
     return max(0.0, min(estimates)) if estimates else None
@@ -216,7 +229,7 @@ def _remaining(status: Status) -> float | None:
 def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
     """Everything, on one screen; with the run's ``folder``, the commands that say more or go on."""
     lines = [f"{status.run or 'run'}: {status.state}" + (f" ({status.message})" if status.message else "")]
-    lines += _labelled("trials", [_trials(status), _rejected(status)], width)
+    lines += _labelled("trials", [_trials(status), _rejected(status), _replicates(status)], width)
     lines += _labelled("time", [_time(status)], width)
     gone = not status.workers and status.state != "running"  # with the driver
     workers = "" if gone else f"{status.workers}, "
@@ -249,7 +262,7 @@ def mostly(failure: Failure, folder: Path | None = None) -> str:
 
 def line(status: Status) -> str:
     """What a log wants: one line, without a newline."""
-    parts = [_trials(status)]
+    parts = [_trials(status), *filter(None, [_replicates(status)])]
     if status.best:
         parts.append(f"best {text.number(status.best.reward)} (trial {status.best.trial})")
     if status.front:
@@ -299,6 +312,11 @@ def _trials(status: Status) -> str:
     return ", ".join([f"{status.trials['completed']}{of_budget} completed", *others])
 
 
+def _replicates(status: Status) -> str:
+    done = status.replicates - status.replicates_left
+    return f"{done} of {status.replicates} replicates of the best ended" if status.replicates else ""
+
+
 def _rejected(status: Status) -> str:
     drawn = status.rejected + sum(status.trials.values())
     share = f"{status.rejected / drawn:.0%}" if status.rejected else ""
@@ -321,7 +339,9 @@ def _time(status: Status) -> str:
 
 def _running_line(trial: RunningTrial) -> str:
     words = f"trial {trial.trial}"
-    if trial.attempt:
+    if trial.replicate:
+        words += f", replicate {trial.replicate}"
+    elif trial.attempt:
         words += f" (attempt {trial.attempt + 1})"
     words += f": {text.duration(trial.seconds)}"
     return words if trial.step is None else f"{words}, step {trial.step}: {_metrics(trial.metrics)}"

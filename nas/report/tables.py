@@ -40,9 +40,9 @@ _NAMED = 20  # trials without a rank that are named; the rest are counted
 _LEFT_ALIGNED = frozenset({"run", "architecture", "hyperparameters"})
 _SHOWN_ELSEWHERE = frozenset({"parameters", "flops", "seconds"})  # metrics that are columns already
 _COLUMNS = (
-    "rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds",
-    "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters", "candidate", "decisions",
-    "hash", "attempts",
+    "rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters", "flops",
+    "seconds", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters", "candidate",
+    "decisions", "hash", "attempts",
 )  # fmt: skip
 
 
@@ -146,6 +146,8 @@ def _ranked(rows: Sequence[Row], several: bool, front: Front | None) -> tuple[li
     notes = [] if ranked else ["No trial has completed."]
     if front:
         notes.append(f"Front 1: {text.front(front)}. Ranked by front, then by the hypervolume that a trial alone adds.")
+    if any(row["replicates"] for row in ranked):
+        notes.append(_replication(ranked))
     if any(row["other_dtype"] for row in ranked):
         notes.append(_dtypes(ranked))
     for title, state in (("Failed", "failed"), ("Duplicates, not trained again", "duplicate")):
@@ -160,6 +162,18 @@ def _ranked(rows: Sequence[Row], several: bool, front: Front | None) -> tuple[li
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             notes.append(f"{title}: {', '.join(names[:_NAMED])}{more}.")
     return ranked, notes
+
+
+def _replication(ranked: Sequence[Row]) -> str:
+    again = [row["replicates"] for row in ranked if row["replicates"]]
+    if not all(one["ended"] for one in again):
+        return "Replication has not ended: ranks are still by the one training of each trial that the search did."
+    seeds = " or ".join(map(str, sorted({one["wanted"] for one in again})))
+    return (
+        f"Mean: of trainings with {seeds} other seeds, ± half its 95 % interval (Student's t); the training that a "
+        "trial was chosen by is not in it. What has one is ranked by it, before the others; what failed with a seed, "
+        "below what did not."
+    )
 
 
 def _dtypes(ranked: Sequence[Row]) -> str:
@@ -262,6 +276,7 @@ def _number_columns(rows: Sequence[Row], several: bool) -> list[str]:
         *(["run"] if several else []),
         "trial",
         *([] if fronts else ["reward"]),
+        *(["replicates"] if any(row["replicates"] for row in rows) else []),
         *(f"metrics.{name}" for name in metrics),
         *(c for c in ("parameters", "flops", "seconds") if any(row[c] is not None for row in rows)),
         *(["dtype"] if any(row["other_dtype"] for row in rows) else []),
@@ -269,17 +284,27 @@ def _number_columns(rows: Sequence[Row], several: bool) -> list[str]:
 
 
 def _heading(column: str) -> str:
-    return {"parameters": "params", "flops": "FLOPs"}.get(column, column.removeprefix("metrics."))
+    return {"parameters": "params", "flops": "FLOPs", "replicates": "mean"}.get(column, column.removeprefix("metrics."))
 
 
 _CELLS: dict[str, Callable[[Row], str]] = {
     "reward": lambda row: text.number(row["reward"]),
+    "replicates": lambda row: _mean(row["replicates"]),
     "parameters": lambda row: text.count(row["parameters"]),
     "flops": lambda row: text.count(row["flops"]),
     "seconds": lambda row: "-" if row["seconds"] is None else f"{row['seconds']:.1f}",
     "dtype": lambda row: "-" if row["dtype"] is None else row["dtype"] + ("*" if row["other_dtype"] else " "),
     "hyperparameters": lambda row: text.hyperparameters(row["hyperparameters"]),
 }
+
+
+def _mean(again: Mapping[str, Any]) -> str:
+    """0.9713 ± 0.0042 (2 of 3): how many of the trainings succeeded, where that is not all."""
+    if not again:
+        return ""
+    interval = "" if again["interval"] is None else f" ± {text.number(again['interval'])}"
+    count, wanted = len(again["rewards"]), again["wanted"]
+    return f"{text.number(again['mean'])}{interval}{f' ({count} of {wanted})' if count < wanted else ''}"
 
 
 def _cell(row: Row, column: str) -> str:
@@ -301,7 +326,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
                 yield from _flatten(inner, f"{prefix}.{index}")
         case Mapping() | list() | tuple():
             if prefix in _COLUMNS:
-                return  # no metric, no decision: no column
+                return  # no metric, no decision, no replicate: no column
             yield prefix, "{}" if isinstance(value, Mapping) else "[]"
         case bool():
             yield prefix, "true" if value else "false"
@@ -309,7 +334,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix, value
 
 
-_NESTED = frozenset({"metrics", "spent", "hyperparameters", "candidate", "decisions"})
+_NESTED = frozenset({"replicates", "metrics", "spent", "hyperparameters", "candidate", "decisions"})
 
 
 def _csv_columns(flat: Sequence[Mapping[str, Any]]) -> list[str]:

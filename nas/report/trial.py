@@ -111,6 +111,7 @@ def _attempt(attempt: AttemptRecord) -> str:
             place = ""
             ending = "its driver went away before it answered" if attempt.abandoned else "not answered yet"
     child = " in a fresh process" if attempt.fresh else ""
+    child += f", replicate {attempt.replicate}" if attempt.replicate else ""
     return f"{attempt.attempt}  {started}  {ending}{child}{f'  [{place}]' if place else ''}"
 
 

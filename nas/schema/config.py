@@ -21,6 +21,7 @@ SAID = {
     "reward": "What a trial is worth: a metric to maximize or minimize with limits on others, or several objectives.",
     "budget": "When the search ends, over all its workers: at whichever comes first.",
     "stop": "When it stops before that: a reward reached, no new best for so many trials, or device-seconds.",
+    "replicate": "Train the best trials again, with other seeds, when the search has ended; rank them by their means.",
     "train": "How every candidate is trained; a candidate's own hyperparameters win.",
     "cluster": "Where trials run, and what each may use.",
 }

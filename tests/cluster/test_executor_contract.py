@@ -107,7 +107,7 @@ def test_the_result_is_in_the_folder_when_the_answer_comes(executor, attempt):
         "attempt": 0,
         "hash": one.hash,
     }
-    assert results.read_result(one.folder, one.run, one.trial, one.hash) == (0, answer.outcome)
+    assert results.read_result(one) == (0, answer.outcome)
 
 
 def test_a_trial_that_is_answered_already_is_not_trained_again(executor, attempt, tmp_path):

@@ -18,7 +18,7 @@ def attempt(tmp_path):
 
 
 def found(attempt):
-    return results.read_result(attempt.folder, attempt.run, attempt.trial, attempt.hash)
+    return results.read_result(attempt)
 
 
 def test_a_result_reads_back_as_it_was(attempt):
@@ -26,7 +26,7 @@ def test_a_result_reads_back_as_it_was(attempt):
     assert found(attempt) == (0, GOOD)
 
 
-@pytest.mark.parametrize("other", [{"run": "another"}, {"trial": 4}, {"hash": "another"}])
+@pytest.mark.parametrize("other", [{"run": "another"}, {"trial": 4}, {"hash": "another"}, {"replicate": 1}])
 def test_a_result_of_something_else_is_as_if_absent(attempt, other):
     results.write_result(attempt, GOOD)
     assert found(dataclasses.replace(attempt, **other)) is None
@@ -70,7 +70,7 @@ def test_only_what_says_something_of_the_candidate_answers_its_trial(attempt, ou
     later = dataclasses.replace(attempt, attempt=1)
     results.write_result(later, GOOD)
     assert found(attempt) == ((0, outcome) if settled else (1, GOOD))
-    everything = list(results.read_results(attempt.folder, attempt.run, attempt.trial, attempt.hash))
+    everything = list(results.read_results(attempt))
     assert everything == [(0, outcome), (1, GOOD)]
 
 

@@ -55,7 +55,7 @@ def test_a_crash_says_how_and_brings_the_end_of_the_log(slot, attempt, do, messa
     assert message in outcome.message
     if do == "fault":
         assert "behaviours.py" in outcome.traceback  # faulthandler's, from log.txt
-    assert results.read_result(one.folder, one.run, one.trial, one.hash) == (0, outcome)
+    assert results.read_result(one) == (0, outcome)
     assert isinstance(slot.run(attempt()), Succeeded)
 
 
@@ -133,7 +133,7 @@ def test_a_child_killed_before_or_after_it_wrote_its_result(attempt, when):
         assert (outcome.kind, outcome.message) == ("crashed", "killed by SIGKILL")
     else:
         assert outcome.metrics == {"value": 0.5}
-    assert results.read_result(one.folder, one.run, one.trial, one.hash) == (0, outcome)
+    assert results.read_result(one) == (0, outcome)
 
 
 def wait_for(path: Path, seconds: float = 20) -> str:
@@ -214,7 +214,7 @@ def test_a_note_of_a_class_that_only_the_child_knows_arrives_as_plain_json(slot,
     outcome = slot.run(one)
     assert isinstance(outcome, Succeeded)
     assert outcome.notes == {"size": {"width": 3}}
-    assert results.read_result(one.folder, one.run, one.trial, one.hash) == (0, outcome)
+    assert results.read_result(one) == (0, outcome)
 
 
 def test_a_slot_never_raises(slot, attempt):

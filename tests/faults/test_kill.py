@@ -25,7 +25,7 @@ import pytest
 from nas import driver, store
 from nas.history import History
 from nas.plan import recorded_plan
-from nas.records import AttemptAnswered, RunEnded, Succeeded, TrialEnded
+from nas.records import AttemptAnswered, AttemptStarted, RunEnded, Succeeded, TrialEnded
 
 SPACE = """
 name: tiny
@@ -127,11 +127,14 @@ def check(run: Path) -> History:
     entries = store.read(run / "journal")
     ended = Counter(entry.event.trial for entry in entries if isinstance(entry.event, TrialEnded))
     assert not [trial for trial, times in ended.items() if times > 1]
-    answered: Counter[int] = Counter()
+    answered: Counter[tuple[int, int]] = Counter()  # by trial and replicate
+    replicates: dict[tuple[int, int], int] = {}  # by trial and attempt
     for entry in entries:
+        if isinstance(entry.event, AttemptStarted):
+            replicates[entry.event.trial, entry.event.attempt] = entry.event.replicate
         if isinstance(entry.event, AttemptAnswered) and isinstance(entry.event.outcome, Succeeded):
-            answered[entry.event.trial] += 1
-    assert not [trial for trial, times in answered.items() if times > 1]
+            answered[entry.event.trial, replicates[entry.event.trial, entry.event.attempt]] += 1
+    assert not [one for one, times in answered.items() if times > 1]
     machine = driver.machine(recorded_plan(run))
     for entry in entries:
         if isinstance(entry.event, RunEnded) and entry.event.digest:

@@ -14,6 +14,8 @@ from nas.records import (
     Failed,
     Proposal,
     Proposed,
+    ReplicateEnded,
+    ReplicationBegun,
     RunStarted,
     Succeeded,
     TrialEnded,
@@ -21,18 +23,9 @@ from nas.records import (
 from nas.reward import Limit, RewardSettings
 
 FIELDS = [
-    *("rank", "front", "run", "trial", "state", "failure", "reward", "metrics", "parameters", "flops", "seconds"),
-    *(
-        "dtype",
-        "other_dtype",
-        "fallbacks",
-        "spent",
-        "architecture",
-        "hyperparameters",
-        "candidate",
-        "decisions",
-        "hash",
-    ),
+    *("rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters"),
+    *("flops", "seconds", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters"),
+    *("candidate", "decisions", "hash"),
     "attempts",
 ]
 
@@ -87,6 +80,7 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
     assert best.plain() | {"candidate": None, "decisions": None} == {
         "rank": 1,
         "front": None,
+        "replicates": {},
         "run": "digits",
         "trial": 2,
         "state": "completed",
@@ -209,3 +203,45 @@ def test_the_fronts_hypervolume_is_from_the_worst_of_each_or_from_what_is_given(
     assert reached.given
     assert reached.hypervolume == pytest.approx(0.5 * 9 + 0.2 * 8 + 0.1 * 7 + 0.1 * 4)
     assert front(rows(several, RewardSettings(), "digits"), RewardSettings()) is None
+
+
+def replicated(history, begun, ends, time=100.0):
+    """The history after these trials were replicated; ``ends``: (trial, replicate) -> outcome."""
+    history.apply(ReplicationBegun(*begun), time)
+    for (trial, replicate), outcome in ends.items():
+        attempt = len(history.trials[trial].attempts)
+        history.apply(AttemptStarted(trial, attempt, replicate=replicate), time)
+        history.apply(AttemptAnswered(trial, attempt, outcome), time)
+        history.apply(ReplicateEnded(trial, replicate, attempt), time)
+    return history
+
+
+def test_means_rank_before_single_trainings_and_failures_with_a_seed_below_none(history):
+    # Trial 2's 0.9 was its best day, and trial 4, which no other seed trains, is no candidate to trust.
+    diverged = Failed("diverged", "")
+    ends = {
+        **{(2, 1): good(0.7), (2, 2): diverged},
+        **{(0, 1): good(0.5), (0, 2): good(0.6)},
+        **{(4, 1): diverged, (4, 2): Failed("error", "x")},
+    }
+    found = rows(replicated(history, ([2, 0, 4], 2), ends), RewardSettings(), "digits")
+    assert [(row.rank, row.trial) for row in found[:3]] == [(1, 0), (2, 2), (3, 4)]
+    again = found[0].replicates
+    assert (again["mean"], again["rewards"]) == (pytest.approx(0.55), [0.5, 0.6])
+    assert again["interval"] == pytest.approx(12.7062 * 0.05, rel=1e-4)  # t with one degree, s / sqrt(2)
+    assert found[1].replicates["interval"] is None
+    assert (found[1].attempts, found[1].reward) == (1, 0.9), "the search's own training is as it was"
+
+
+def test_a_machine_that_took_a_replicate_is_not_the_candidates_fault_and_the_rest_follow(history):
+    ends = {(0, 1): good(0.5), (0, 2): Failed("lost", ""), (2, 1): good(0.4), (2, 2): good(0.42)}
+    found = rows(replicated(history, ([2, 0], 2), ends), RewardSettings(), "digits")
+    assert [row.trial for row in found[:3]] == [0, 2, 4]
+    assert found[2].replicates == {}
+
+
+def test_until_every_replicate_has_ended_ranks_are_those_of_the_search(history):
+    ends = {(0, 1): good(0.99), (0, 2): good(0.99), (2, 1): good(0.1)}
+    found = rows(replicated(history, ([2, 0], 2), ends), RewardSettings(), "digits")
+    assert [row.trial for row in found[:3]] == [2, 0, 4]
+    assert not found[0].replicates["ended"]

@@ -31,6 +31,7 @@ def row(trial: int, **changes: Any) -> dict[str, Any]:
         "state": "completed",
         "failure": None,
         "reward": None,
+        "replicates": {},
         "metrics": {},
         "parameters": None,
         "flops": None,

@@ -8,6 +8,7 @@ import pytest
 from report_golden import assert_golden
 from report_rows import LARGE_LINE, ROWS, row
 
+from nas import intervals
 from nas.report.tables import render
 
 
@@ -64,7 +65,7 @@ def flat(value, prefix=""):
     elif isinstance(value, list) and value:
         for index, inner in enumerate(value):
             yield from flat(inner, f"{prefix}.{index}")
-    elif value == {} and prefix != "metrics":
+    elif value == {} and prefix not in ("metrics", "replicates"):
         yield prefix, "{}"
     elif value != {}:
         yield prefix, value
@@ -78,6 +79,33 @@ def test_commas_quotes_and_newlines_survive_csv():
 def test_a_pipe_in_an_architecture_does_not_end_a_markdown_cell():
     line = render([row(1, rank=1, reward=0.5, architecture="a | b")], "markdown").splitlines()[2]
     assert line.replace("\\|", "").count("|") == 6
+
+
+def again(*rewards, failures=(), ended=True):
+    mean, interval = intervals.mean(rewards) if rewards else (None, None)
+    told = {"wanted": 3, "ended": ended, "mean": mean, "interval": interval}
+    return {"replicates": {**told, "rewards": list(rewards), "failures": list(failures)}}
+
+
+REPLICATED = [
+    row(12, rank=1, reward=0.98, **again(0.95, 0.96, 0.97)),
+    row(3, rank=2, reward=0.97, **again(0.96, 0.98, failures=["diverged"])),
+    row(4, rank=3, reward=0.99, **again(0.9, failures=["diverged", "lost"])),
+    row(7, rank=4, reward=0.96),
+    row(8, rank=5, reward=0.985, **again(failures=["error"] * 3)),
+]
+
+
+@pytest.mark.parametrize("width", [80, None])
+def test_means_over_seeds_stand_with_their_intervals_and_what_failed(width):
+    # Without the interval and the count a mean of one lucky seed would be read as one of three.
+    assert_golden(render(REPLICATED, "table", width), f"replicated_{width or 'pipe'}.txt")
+
+
+def test_until_replication_has_ended_it_is_said_that_ranks_are_not_by_it():
+    text = render([row(12, rank=1, reward=0.98, **again(0.95, ended=False))], "table", 80)
+    assert "0.9500 (1 of 3)" in text
+    assert "Replication has not ended: ranks are still by the one training" in text
 
 
 MIXED = [

@@ -1,0 +1,67 @@
+"""kill -9 of the real command while it trains replicates on real Dask workers; then the run goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_kill import CONFIG, SPACE, check, kill, start
+
+from nas import store
+from nas.records import AttemptStarted, ReplicateEnded, Succeeded
+
+
+def ended(run: Path) -> list[tuple[int, int]]:
+    found = (entry.event for entry in store.read(run / "journal"))
+    return [(event.trial, event.replicate) for event in found if isinstance(event, ReplicateEnded)]
+
+
+def board(run: Path) -> list[dict[str, object]]:
+    words = [sys.executable, "-m", "nas", "leaderboard", str(run), "--format", "json"]
+    rows: list[dict[str, object]] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_amid_its_replicates_a_run_loses_none_and_trains_none_twice(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(space=tmp_path / "space.yaml", trials=6))
+    run = tmp_path / "run"
+    process = start("search", str(config), "--run", str(run), "--replicate", "3", "--set", "replicate.top=4")
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        if store.exists(run / "journal") and len(ended(run)) >= 3:
+            break
+        time.sleep(0.01)
+    kill(process, "everything")
+    before = ended(run)
+    assert 3 <= len(before) < 12, "the kill was meant to come amid the replicates"
+    outcomes = {one: store.history(run).trials[one[0]].replicates[one[1] - 1] for one in before}
+    resumed = start("resume", str(run))
+    assert resumed.wait(timeout=150) == 0, resumed.stderr.read().decode() if resumed.stderr else ""
+    history = check(run)
+    assert sorted(ended(run)) == sorted({*ended(run)}), "a replicate ended twice"
+    assert len(ended(run)) == 12 and not history.replicates_left
+    for (trial, replicate), outcome in outcomes.items():
+        assert history.trials[trial].replicates[replicate - 1] == outcome
+    launched = [e.event for e in store.read(run / "journal") if isinstance(e.event, AttemptStarted)]
+    again = [(e.trial, e.replicate) for e in launched if e.replicate]
+    assert len(again) - len({*again}) <= 2, "only what ran when the kill came is trained again"
+    found = board(run)
+    told = [row["replicates"] for row in found if row["replicates"]]
+    assert len(told) == 4
+    means = [one["mean"] for one in told]
+    assert means == sorted(means, reverse=True)
+    losses = {
+        outcome.metrics["loss"]
+        for trial in history.trials.values()
+        for outcome in [trial.outcome, *trial.replicates]
+        if isinstance(outcome, Succeeded)
+    }
+    assert len(losses) == 6 + 12, "trainings with other seeds were meant to differ"
