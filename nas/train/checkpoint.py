@@ -21,7 +21,6 @@ import orjson
 import torch
 from torch import Tensor
 
-from nas import durable
 from nas.errors import DiskFailed
 from nas.train import tensor_file
 from nas.train.fit import Training
@@ -73,19 +72,17 @@ def write(
         "peak_memory": peak_memory,
         "tree": tree,
     }
-    parts = tensor_file.parts(tensors, {"checkpoint": orjson.dumps(said).decode()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DiskFailed(f"{folder}: {error.strerror or error}") from error
-    durable.write_whole(folder / FILE, *parts)
-    return sum(map(len, parts))
+    return tensor_file.write(folder / FILE, tensors, {"checkpoint": orjson.dumps(said).decode()})
 
 
 def read(folder: Path, identity: Identity) -> Checkpoint:
     """What was written there of the same training. Raises NotUsable."""
     try:
-        tensors, metadata = tensor_file.read(bytearray((folder / FILE).read_bytes()))
+        tensors, metadata = tensor_file.read(folder / FILE)
         said = orjson.loads(metadata["checkpoint"])
         written = said["identity"]
         if other := [name for name in identity if written.get(name) != identity[name]]:
