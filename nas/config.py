@@ -14,9 +14,9 @@ import math
 import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -39,7 +39,7 @@ from nas.reward import Direction, RewardSettings
 from nas.space.words import is_number
 from nas.train import metrics, sources
 from nas.train.plugin_files import Plugin, PluginFile
-from nas.train.settings import FILES, Kind, Located, TaskSettings, TrainSettings
+from nas.train.settings import FILES, Located, ScoreName, TaskSettings, TrainSettings
 
 if TYPE_CHECKING:
     from nas.train.plugins import Parts
@@ -346,10 +346,10 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
     else:
         assert config.task.kind is not None
         problems.extend(_wrong_loss(document, config, own))
-        problems.extend(_wrong_wishes(document, config.reward, config.task.kind, own))
+        problems.extend(_wrong_wishes(document, config, own))
         problems.extend(_unrecorded_wishes(document, config, own))
         if not config.reward.objectives and config.reward.maximize is None and config.reward.minimize is None:
-            wish = metrics.default_reward(config.task.kind)
+            wish = metrics.default_reward(config.task.kind, config.train)
             config = config.model_copy(update={"reward": config.reward.model_copy(update=wish)})
         try:
             config.stop.target(config.reward)
@@ -384,17 +384,20 @@ def _wrong_loss(document: Document, config: Config, own: Parts | None) -> Iterat
         yield document.problem(("train", "loss"), f"no plugin has a loss {loss!r}{known}")
 
 
-def _wrong_wishes(document: Document, reward: RewardSettings, kind: Kind, own: Parts | None) -> Iterator[Problem]:
+def _wrong_wishes(document: Document, config: Config, own: Parts | None) -> Iterator[Problem]:
     """A metric that no trial of this task will have, or that is better the other way."""
-    known = (*metrics.names(kind), *(own.metrics if own else ()))
-    for name, direction, path in _wished(reward):
+    kind = config.task.kind
+    assert kind is not None
+    known = (*metrics.names(kind, config.train), *(own.metrics if own and config.train.epochs else ()))
+    for name, direction, path in _wished(config.reward):
         several = path[1] == "objectives"
         wrong = metrics.wrong_reward(kind, direction, name, several=several) if direction else ""
         if own and name in own.metrics:
             better = own.metrics[name].better
             wrong = f"the plugin says of {name}: better={better!r}" if direction and better != direction else ""
         elif name not in known and not wrong:
-            wrong = f"no metric of {kind} is called {name!r}{documents.hint(name, known)}"
+            unknown = f"no metric of {kind} is called {name!r}{documents.hint(name, known)}"
+            wrong = metrics.lacking(name, config.train) or unknown
         if wrong:
             yield document.problem(path, wrong, key=path[-1] == name)
 
@@ -428,14 +431,20 @@ def _wishes_of_a_wrong_one(document: Document, plugins: Sequence[Plugin]) -> lis
     """What is wrong with the reward of a config that has other errors too, as far as that can be known."""
     try:
         right = {key: document.data[key] for key in ("task", "reward", "data") if key in document.data}
-        alone = dataclasses.replace(document, data={"name": "a", "space": "a", **right})
+        # What is wrong may be in `train`: then all scores may have been meant.
+        train: Any = {"scores": list(get_args(ScoreName))}
+        with suppress(InputError):
+            given = dataclasses.replace(document, data={"train": {}, **document.data})
+            documents.validate(TrainSettings, given, at=("train",))
+            train = given.data["train"]
+        alone = dataclasses.replace(document, data={"name": "a", "space": "a", "train": train, **right})
         own = parts(plugins)
         config = _with_kind(documents.validate(Config, alone), own)
     except InputError:
         return []
     if config.task.kind is None:
         return []
-    wrong = _wrong_wishes(document, config.reward, config.task.kind, own)
+    wrong = _wrong_wishes(document, config, own)
     return [*wrong, *_unrecorded_wishes(document, config, own)]
 
 

@@ -45,9 +45,8 @@ def unseal(line: bytes) -> dict[str, Any]:
     return record
 
 
-def write_whole(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> None:
-    """Put the parts, one after another, at ``path`` so that a reader, or a kill at any moment, sees the old file or the
-    new one, whole.
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put ``data`` at ``path`` so that a reader, or a kill at any moment, sees the old file or the new one, whole.
 
     Raises:
         DiskFailed: the disk is full or failed; ``path`` is as it was.
@@ -56,8 +55,7 @@ def write_whole(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> No
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         try:
-            for part in parts:
-                write_all(descriptor, part)
+            write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -69,7 +67,7 @@ def write_whole(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> No
         raise DiskFailed(f"{path}: {error.strerror or error}") from error
 
 
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
     """os.write until nothing is left: a single call may write less than it is given."""
     rest = memoryview(data)
     while rest:

@@ -156,7 +156,7 @@ def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
         objective=objective,
         connect=lambda folder: _connected(config, objective, folder),
         deadline=config.train.deadline,
-        epochs=config.train.epochs,
+        epochs=config.train.epochs or None,
     )
 
 

@@ -106,9 +106,8 @@ def code() -> str:
     return digest.hexdigest()
 
 
-def _decided(precision: Mapping[str, Any], batch: int, batch_reason: str) -> Decided:
-    fallbacks = tuple(precision["fallbacks"])
-    return Decided(Precision(precision["name"], precision["reason"], fallbacks), batch, batch_reason)
+def _decided(precision: Mapping[str, Any], **others: Any) -> Decided:
+    return Decided(Precision(precision["name"], precision["reason"], tuple(precision["fallbacks"])), **others)
 
 
 def _parted(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:

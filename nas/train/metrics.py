@@ -6,10 +6,11 @@ No torch: configs are checked by it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from nas.documents import hint
 from nas.reward import Direction
-from nas.train.settings import Kind
+from nas.train.settings import Kind, ScoreName, TrainSettings
 
 DIRECTIONS: tuple[Direction, ...] = ("maximize", "minimize")
 
@@ -47,9 +48,12 @@ MEASURED = (
 )  # fmt: skip
 
 
-def names(kind: Kind) -> tuple[str, ...]:
+WITHOUT_TRAINING = ("parameters", "flops", "seconds")  # of these what there is with no epochs
+
+
+def names(kind: Kind, train: TrainSettings) -> tuple[str, ...]:
     """Every metric that a trial of such a task has: what a reward can be made of."""
-    return METRICS_OF[kind] + MEASURED
+    return (METRICS_OF[kind] + MEASURED if train.epochs else WITHOUT_TRAINING) + train.scores
 
 
 def needs_classes(name: str) -> bool:
@@ -70,8 +74,26 @@ def unrecorded(name: str, classes: int) -> str:
     )
 
 
+def lacking(name: str, train: TrainSettings) -> str:
+    """Why no trial has this metric of the trainer's, as it is set; "" where that is not why.
+
+    >>> lacking("naswot", TrainSettings())
+    'naswot is recorded where train names it: `scores: [naswot]`'
+    >>> lacking("accuracy", TrainSettings(epochs=0, scores=("naswot",)))
+    'with epochs: 0 nothing is trained, and no trial has accuracy; there are naswot, parameters, flops, seconds'
+    """
+    if name in get_args(ScoreName) and name not in train.scores:
+        return f"{name} is recorded where train names it: `scores: [{', '.join((*train.scores, name))}]`"
+    if not train.epochs and (name in METRICS or name in MEASURED) and name not in WITHOUT_TRAINING:
+        there = ", ".join((*train.scores, *WITHOUT_TRAINING))
+        return f"with epochs: 0 nothing is trained, and no trial has {name}; there are {there}"
+    return ""
+
+
 def better(name: str) -> Direction | None:
     """Which way a metric goes that the trainer records; None where it records none of that name."""
+    if name in get_args(ScoreName):
+        return "maximize"
     if name in METRICS:
         return METRICS[name].better
     if name in MEASURED:
@@ -79,8 +101,12 @@ def better(name: str) -> Direction | None:
     return None
 
 
-def default_reward(kind: Kind) -> dict[str, str]:
-    """What is wished for where a config says nothing: the kind's first metric, its better way."""
+def default_reward(kind: Kind, train: TrainSettings) -> dict[str, str]:
+    """What is wished for where a config says nothing: the kind's first metric, its better way; with no epochs the first
+    score.
+    """
+    if not train.epochs:
+        return {"maximize": train.scores[0]}
     name = METRICS_OF[kind][0]
     return {METRICS[name].better: name}
 

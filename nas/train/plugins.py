@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,12 @@ from nas.train.layers import LAYERS, Layer, Shape
 from nas.train.metrics import METRICS
 from nas.train.plugin_files import Plugin
 from nas.train.problems import Judgement, Problem
+from nas.train.settings import ScoreName
 from nas.train.sources.own import OwnDataset
 
 RECORDED = {  # beside the metrics: what each trial records already, or a constraint means
     "parameters", "flops", "memory", "depth", "latency", "epochs", "rows_per_second", "share_of_peak", "train_seconds",
-    "peak_memory", "train_loss", "seconds",
+    "peak_memory", "train_loss", "seconds", *get_args(ScoreName),
 }  # fmt: skip
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
 

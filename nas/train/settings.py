@@ -42,6 +42,7 @@ Numbers = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp64"]  # see precisio
 PrecisionName = Literal["auto", Numbers]
 ONLY_ON_GPUS = ("tf32", "fp8")
 Scaling = Literal["none", "linear", "sqrt"]
+ScoreName = Literal["synflow", "naswot", "grad_norm"]  # see scores/
 
 
 class _Settings(BaseModel):
@@ -66,6 +67,11 @@ Located = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 
 def _listed(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else given
+
+
+def _some(given: Any) -> Any:
+    """One that stands alone is a list of one."""
+    return (given,) if isinstance(given, str) else _listed(given)
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -317,7 +323,7 @@ class Regularisation(_Settings):
 class TrainSettings(Regularisation):
     """How every candidate is trained. What a candidate's hyperparameters say as well, they win."""
 
-    epochs: Positive = 6
+    epochs: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST_SIZE, strict=True)] = 6  # 0: scores alone
     precision: PrecisionName = "auto"
     batch_size: BatchSize = 256
     micro_batch: Positive | None = None  # samples that pass at once; the gradients of a batch's parts are summed
@@ -327,6 +333,18 @@ class TrainSettings(Regularisation):
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 1.0  # of linear rise; a cosine to zero follows
     deadline: Seconds | None = None  # for one attempt; the driver keeps it
     loss: str | None = None  # one that a plugin gives; None: the task's own
+    scores: Annotated[tuple[ScoreName, ...], BeforeValidator(_some)] = ()  # zero-cost ones, recorded as metrics
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if len(set(self.scores)) < len(self.scores):
+            raise ValueError(f"scores: {', '.join(self.scores)} names one of them twice")
+        if not self.epochs and not self.scores:
+            raise ValueError(
+                "epochs: 0 trains nothing, so that candidates are judged by scores alone; say which, such as "
+                "`scores: [naswot]`"
+            )
+        return self
 
 
 class Hyperparameters(Regularisation):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from nas.train.fitting import fitting_batch
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
 from nas.train.precision.policy import MAY_OVERFLOW, named
+from nas.train.scores import scored
 from nas.train.settings import Numbers, TaskSettings, TrainSettings
 from nas.train.spent import peak_flops, share_of_peak
 from nas.train.trial import Decided, Trial
@@ -35,9 +37,10 @@ class Trainer:
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
     epochs, rows_per_second (samples, training alone), train_seconds (likewise), share_of_peak (see spent.py),
-    peak_memory (bytes; see memory.peak). Notes: spent (seconds by phase), peak_flops (a second), dtype and why,
-    fallbacks (to another dtype), device, batch_size (and why, where it was to fit), micro_batch and why where it is
-    smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm
+    peak_memory (bytes; see memory.peak), and zero-cost scores where asked for (scores/; with no epochs, these and the
+    costs alone). Notes: score_seconds, undefined_scores and why, spent (seconds by phase), peak_flops (a second), dtype
+    and why, fallbacks (to another dtype), device, batch_size (and why, where it was to fit), micro_batch and why where
+    it is smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm
     before and after, what modules observed (modules/auxiliary.py); checkpoint where one was written, and
     continued_from_epoch, or begun_anew and why.
 
@@ -82,9 +85,12 @@ class Trainer:
             candidate, context.seed, context.device, self.settings, self.task, parts, self.data_dir, self.seed
         )
         context.note(**trial.notes(), device=_device_name(device))
+        if not self.settings.epochs:
+            trial.require_fit(trial.network())
+            return {**_scores(trial, context), **trial.costs}
         identity = self._identity(trial)
         saved = _saved(context, identity)
-        decided = saved.decided if saved else self._decide(trial)
+        decided = saved.decided if saved else replace(self._decide(trial), scores=_scores(trial, context))
         diverged = ""
         try:
             return self._trained(trial, decided, context, identity, saved)
@@ -142,7 +148,7 @@ class Trainer:
         context.note(peak_flops=peak)
         share = share_of_peak(trial.costs["flops"], training.spent.rows_per_second, peak)
         measured = {**training.measured(), "share_of_peak": share, "peak_memory": peak_memory}
-        return {**metrics, **trial.costs, **measured}
+        return {**metrics, **trial.costs, **measured, **decided.scores}
 
     def _identity(self, trial: Trial) -> Identity:
         """What a training's bits depend on; of two that differ in one of these neither goes on from the other."""
@@ -156,6 +162,17 @@ class Trainer:
             "version of the code": checkpoint.code(),
             "kind of device": trial.device.type,
         }
+
+
+def _scores(trial: Trial, context: Context) -> dict[str, float]:
+    if not trial.settings.scores:
+        return {}
+    began = time.perf_counter()
+    found = scored(trial, trial.settings.scores)
+    context.note(score_seconds=time.perf_counter() - began)
+    if found.undefined:
+        context.note(undefined_scores=found.undefined)
+    return found.scores
 
 
 def _saved(context: Context, identity: Identity) -> Checkpoint | None:

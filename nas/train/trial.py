@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What is found out on the device, and so may be another the next time: a trial that goes on is not asked again."""
+    """What is found out before training, much of it by measuring: a trial that goes on is not asked again."""
 
     precision: Precision
     batch: int
     batch_reason: str = ""  # where it was to fit
+    scores: Mapping[str, float] = field(default_factory=dict)  # zero-cost ones (scores/)
 
     def in_fp32(self, diverged: str) -> Decided:
         """The same for a trial that is repeated, as its precision made it diverge."""
@@ -134,8 +135,7 @@ class Trial:
         """A training of which nothing is done. Raises InvalidCandidate where its network must not be judged."""
         model = self.network()
         precision.adapt(model, self.device)
-        if unfit := self.problem.unfit(model, self._samples(2)[0]):
-            raise InvalidCandidate(unfit)
+        self.require_fit(model)
         scaling, own = LossScaling(precision, self.device), list(auxiliaries(model).values())
         micro = min(self.settings.micro_batch or recipe.batch, recipe.batch)
         noise = NoiseScale() if self.settings.noise_scale else None
@@ -147,6 +147,11 @@ class Trial:
             optimizers.weight_norm(model),
             recipe.total(len(self.train)),
         )
+
+    def require_fit(self, model: nn.Module) -> None:
+        """Raises InvalidCandidate where the network must not be judged."""
+        if unfit := self.problem.unfit(model, self._samples(2)[0]):
+            raise InvalidCandidate(unfit)
 
     def judgement(self) -> Judgement:
         return self.problem.judgement(self.task, self.device)

@@ -336,3 +336,39 @@ def test_a_wrong_limit_is_told_at_its_place(write, limits, place, word):
     (found,) = problems(lambda: load(write(f"space: digits_cnn\ntask: {{dataset: digits}}\n{limits}\n")))
     assert place in found
     assert word in found
+
+
+@pytest.mark.parametrize(
+    ("train", "place", "words"),
+    [
+        ("{scores: [nazwot]}", "3:18", "did you mean 'naswot'? (allowed: synflow, naswot, grad_norm)"),
+        ("{scores: [naswot, naswot]}", "3:8", "scores: naswot, naswot names one of them twice"),
+        ("{epochs: 0}", "3:8", "epochs: 0 trains nothing, so that candidates are judged by scores alone"),
+        ("{epochs: 2}\nreward: {maximize: naswot}", "4:20", "recorded where train names it: `scores: [naswot]`"),
+        (
+            "{epochs: 2, scores: [synflow], loss: x}\nreward: {limits: {naswot: {at_most: 3}}}",
+            "4:19",
+            "recorded where train names it: `scores: [synflow, naswot]`",
+        ),
+        (
+            "{epochs: 0, scores: naswot}\nreward: {maximize: accuracy}",
+            "4:20",
+            "with epochs: 0 nothing is trained, and no trial has accuracy; there are naswot, parameters, flops",
+        ),
+    ],
+)
+def test_wrong_scores_are_told_at_their_place(write, train, place, words):
+    # A search of hours for a metric that no trial has would end with nothing.
+    told = problems(lambda: load(write(f"{SMALL}train: {train}\n")))
+    assert any(f":{place}: " in problem and words in problem for problem in told), told
+
+
+def test_scores_are_wished_for_like_any_metric_and_alone_where_nothing_is_trained(write):
+    reward = "reward: {maximize: synflow, limits: {grad_norm: {at_most: 3}}}"
+    config = load(write(f"{SMALL}train: {{scores: [synflow, grad_norm]}}\n{reward}\n"))
+    assert config.train.scores == ("synflow", "grad_norm") and config.train.epochs == 6
+    assert from_plain(config.plain()).plain() == config.plain()
+    assert load(write(f"{SMALL}train: {{epochs: 0, scores: naswot}}\n")).reward.maximize == "naswot"
+    # What else is wrong in `train` hides which scores there are, and no wish for one is called wrong.
+    told = problems(lambda: load(write(f"{SMALL}train: {{epoch: 0, scores: [synflow]}}\n{reward}\n")))
+    assert len(told) == 1 and "unknown key 'epoch'" in told[0]
