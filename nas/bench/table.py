@@ -37,7 +37,7 @@ class Table:
     rows: int
     columns: dict[str, NDArray[Any]]  # (rows,) or (rows, width); text or numbers
     checksum: str  # SHA-256 of the file
-    first_line: int = 0  # of the file that is row 0, where rows are lines
+    lines: tuple[int, ...] = ()  # of the file, at which each row ends, where rows are lines
 
     def cells(self, name: str) -> NDArray[Any]:
         """(rows,): a column as it stands, or one place of it, ``ops[2]``. Raises InputError where there is none."""
@@ -82,10 +82,10 @@ class Table:
 
     def line(self, row: int) -> int:
         """The line of the file that a row is, where rows are lines; else 0."""
-        return row + self.first_line if self.first_line else 0
+        return self.lines[row] if self.lines else 0
 
     def _wrong(self, row: int, message: str) -> InputError:
-        return InputError(Problem(message if self.first_line else f"row {row}: {message}", self.file, self.line(row)))
+        return InputError(Problem(message if self.lines else f"row {row}: {message}", self.file, self.line(row)))
 
     def _column(self, name: str) -> NDArray[Any]:
         if name not in self.columns:
@@ -104,6 +104,8 @@ def read(path: Path) -> Table:
         InputError: it cannot be read, is neither CSV nor NPZ, or is not as wide or long throughout.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(Problem("is no ordinary file", str(path)))  # a device may have no end, a pipe no beginning
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(Problem(f"the table cannot be read: {error.strerror or error}", str(path))) from None
@@ -115,42 +117,50 @@ def read(path: Path) -> Table:
         text = (gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(Problem(f"is neither NPZ nor CSV in UTF-8, gzipped or not: {error}", str(path))) from None
-    header, lines = _csv(text, str(path))
+    header, rows = _csv(text, str(path))
     columns = {
-        name: np.array(cells, dtype=np.str_) for name, cells in zip(header, zip(*lines, strict=True), strict=True)
+        name: np.array(cells, dtype=np.str_)
+        for name, cells in zip(header, zip(*rows.values(), strict=True), strict=True)
     }
-    return Table(str(path), len(lines), columns, checksum, first_line=2)
+    return Table(str(path), len(rows), columns, checksum, tuple(rows))
 
 
-def _csv(text: str, file: str) -> tuple[list[str], list[list[str]]]:
-    reader = csv.reader(io.StringIO(text), strict=True)
+def _csv(text: str, file: str) -> tuple[list[str], dict[int, list[str]]]:
+    """The names, and the cells of each row by the line at which it ends: a quoted cell may hold line breaks."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header, lines = next(reader, []), list(reader)
+        header = next(reader, [])
+        found = [(reader.line_num, cells) for cells in reader if cells]  # without cells: an empty line
     except csv.Error as error:
         raise InputError(Problem(f"not CSV: {error}", file, reader.line_num)) from None
-    if not lines:
+    rows = dict(found)
+    if not rows:
         raise InputError(Problem("a table has a line of names and at least one row", file))
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise InputError(Problem(f"two columns are called '{twice}'", file, 1))
-    for number, line in enumerate(lines, start=2):
-        if len(line) != len(header):
-            raise InputError(Problem(f"{len(line)} cells, and {len(header)} names of columns", file, number))
-    return header, lines
+    for line, cells in rows.items():
+        if len(cells) != len(header):
+            raise InputError(Problem(f"{len(cells)} cells, and {len(header)} names of columns", file, line))
+    return header, rows
 
 
 def _npz(raw: bytes, file: str) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(Problem(f"is no NPZ of plain arrays: {error}", file)) from None
+            found = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(Problem(f"is no NPZ of plain arrays: {error}", file)) from None  # RuntimeError: encrypted
+    strange = [name for name, held in found.items() if not isinstance(held, np.ndarray)]  # bytes: any ZIP opens
+    if strange or not found:
+        raise InputError(Problem(f"is no NPZ of plain arrays: it holds {', '.join(strange) or 'nothing'}", file))
+    return found
 
 
 def _rows_of(columns: dict[str, NDArray[Any]], file: str) -> int:
     for name, column in columns.items():
         if column.ndim not in (1, 2) or column.dtype.kind not in "biufU":
-            shape = "x".join(map(str, column.shape))
+            shape = "x".join(map(str, column.shape)) or "alone"
             raise InputError(Problem(f"{name}: {column.dtype} {shape}; a column holds text or numbers, by row", file))
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1 or not min(lengths):

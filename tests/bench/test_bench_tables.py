@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +131,14 @@ def test_what_is_wrong_is_said_at_its_place(tmp_path, old, new, message):
             recorded(path, protocol)
 
 
+def zipped(**files: bytes) -> bytes:
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        for name, held in files.items():
+            archive.writestr(name, held)
+    return raw.getvalue()
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
@@ -138,12 +148,28 @@ def test_what_is_wrong_is_said_at_its_place(tmp_path, old, new, message):
         (b"\x1f\x8bnonsense", "neither NPZ nor CSV"),
         (b"PK\x03\x04nonsense", "no NPZ of plain arrays"),
         (b"a,b\n\xff,1\n", "neither NPZ nor CSV"),
+        (b'a,b\n"1\n1",2\n\n3\n', r"toy.csv:5: 1 cells, and 2 names"),
+        (zipped(notes=b"hello"), "no NPZ of plain arrays: it holds notes"),
+        (zipped(), "no NPZ of plain arrays: it holds nothing"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path, raw, message):
     (tmp_path / "toy.csv").write_bytes(raw)
     with pytest.raises(InputError, match=message):
         tables.read(tmp_path / "toy.csv")
+
+
+def test_a_table_that_is_no_file_is_refused():
+    with pytest.raises(InputError, match="/dev/zero: is no ordinary file"):
+        tables.read(Path("/dev/zero"))
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
+    """Lost without it: after a cell with a line break every error names the wrong line."""
+    (tmp_path / "toy.csv").write_text('note,a\r\n"two\r\nlines",1\r\n\r\n,2\r\n')
+    table = tables.read(tmp_path / "toy.csv")
+    assert [table.line(row) for row in range(table.rows)] == [3, 5]
+    assert table.numbers("a").tolist() == [1, 2]
 
 
 def test_pickles_are_not_read(tmp_path):
