@@ -232,7 +232,9 @@ def leaderboard(
         list[Path],
         typer.Argument(metavar="RUN...", help="Folders of runs; several are ranked together.", show_default=False),
     ],
-    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table, csv, json or markdown.")] = "table",
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="table, csv, json or markdown.")
+    ] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the N best.")] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Only the trials of the first front, which none dominates.")
@@ -242,6 +244,7 @@ def leaderboard(
         typer.Option(metavar="NAMES", help="Rank by fronts of other metrics: accuracy,flops or mine:maximize,loss."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """Rank the trials of one or several runs.
 
@@ -252,6 +255,9 @@ def leaderboard(
     from nas.documents import hint
     from nas.report import tables
 
+    if json and format not in (None, "json"):
+        raise InputError(f"--json and --format {format} say different things; leave one out")
+    format = "json" if json else format or "table"
     if format not in tables.FORMATS:
         raise InputError(f"--format {format}: no such format{hint(format, tables.FORMATS)}")
     folders = list({run.resolve(): run for run in runs}.values())  # the same one twice is one
@@ -473,7 +479,9 @@ def bench(
     tuning: Annotated[
         bool, typer.Option("--tuning", help="Seeds from 0, to choose settings by; results are reported from 10000 on.")
     ] = False,
-    evaluations: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of one search.")] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, metavar="N", help="Of one search.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=1_000_000, metavar="N", help="Simulated workers.")] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, max=1024, metavar="N", help="Searches at once; else one a core.")

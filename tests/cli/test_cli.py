@@ -154,6 +154,7 @@ def test_the_version_is_printed(tmp_path):
         (["resume", "nowhere"], "no such folder"),
         (["trial", "runs/digits", "99"], "trials 0 to 3"),
         (["leaderboard", "runs/digits", "--format", "tabel"], "did you mean 'table'"),
+        (["leaderboard", "runs/digits", "--format", "csv", "--json"], "--json and --format csv say different things"),
         (["leaderboard", "runs/digits", "--output", "no/such/file"], "--output"),
     ],
 )
@@ -185,7 +186,7 @@ def test_a_problem_is_written_as_editors_read_it():
 
 
 def test_json_and_csv_hold_every_trial(run, tmp_path):
-    rows = json.loads(nas("leaderboard", run, "--format", "json", cwd=tmp_path).stdout)
+    rows = json.loads(nas("leaderboard", run, "--json", cwd=tmp_path).stdout)
     assert [(row["rank"], row["trial"], row["state"]) for row in rows] == [
         (1, 1, "completed"),
         (2, 3, "completed"),
