@@ -504,8 +504,10 @@ def _problem(model: type[Any], document: Document, at: KeyPath, data: Any, error
             message = str(error["ctx"]["error"])
             shown = _shown(error["input"])
             return document.problem((*at, *path), message if shown.strip("'") in message else f"{shown}: {message}")
-    message = error["msg"].removeprefix("Input ").removeprefix("should be ")
-    return document.problem((*at, *path), f"{_shown(error['input'])} is wrong here: it should be {message}")
+    message = error["msg"].replace(" after validation", "")
+    found = re.match(r"\w+ should ", message)  # "Input should be ...", "List should have ..."
+    said = message[found.end() :] if found else f"be {message}"
+    return document.problem((*at, *path), f"{_shown(error['input'])} is wrong here: it should {said}")
 
 
 def _shown(value: Any) -> str:

@@ -89,6 +89,8 @@ def _one(word: str) -> Contender:
     if name not in controllers.NAMES:
         known = (*controllers.NAMES, *BASELINES)
         raise InputError(f"--controllers: there is no controller {name!r}{documents.hint(name, known)}")
+    if sampler and "sampler" in given:
+        raise InputError(f"--controllers: {word.strip()!r} names two samplers")
     body = {"sampler": sampler, **given} if sampler else given
     document = documents.plain({"controller": {name: body}}, f"--controllers {word.strip()}")
     return Contender(word.strip(), controllers.parse({name: body}, document, ("controller",)))
@@ -96,7 +98,7 @@ def _one(word: str) -> Contender:
 
 def _setting(word: str, part: str) -> tuple[str, Any]:
     key, equals, text = part.partition("=")
-    if not equals:
+    if not (equals and text.strip()):
         raise InputError(f"--controllers: in {word!r} a setting is written key=value, not {part!r}")
     return key.strip(), documents.parse(text, f"--controllers {word}").data
 

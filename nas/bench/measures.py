@@ -78,15 +78,15 @@ def incumbent(trace: Trace, end: int | None) -> int | None:
 
 def _judged(recorded: Recorded, row: int | None, report: str) -> float:
     higher = recorded.higher and report == "score"
-    if row is None:
-        return -math.inf if higher else math.inf
     assert recorded.final is not None
+    if row is None or not math.isfinite(recorded.final[row]):  # nothing was found, or what has no final score
+        return -math.inf if higher else math.inf
     if report == "score":
         return float(recorded.final[row])
     if report == "regret":
         return float(recorded.qualities[recorded.best] - recorded.qualities[row])
     distances = np.abs(recorded.final - recorded.final[recorded.best])
-    return math.log10(max(distances[row], distances[distances > 0].min()))
+    return math.log10(max(distances[row], distances[distances > 0].min()))  # NaN is not above 0
 
 
 def share(recorded: Recorded, trace: Trace, end: int | None) -> float:

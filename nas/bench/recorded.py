@@ -42,6 +42,9 @@ from nas.space import Decision, Index, Integer, Space
 
 QUALITY = "quality"  # the metric of an evaluation that has one reward, higher is better
 
+MOST_VALUES = 1_000_000  # of one decision
+MOST_SHOWN = 20  # of the values that a cell can hold
+
 Decisions = Mapping[str, int | float]
 Place = tuple[
     str, int, dict[int | float | None, int]
@@ -148,15 +151,16 @@ class Recorded:
         """Where hypervolumes are measured from: as the protocol says, else the worst of each objective."""
         if self.wish.reference:
             return oriented(self.wish, self.wish.reference)
-        return worst(self._recorded)
+        return worst(self.whole)
 
     @cached_property
     def volume(self) -> float:
         """Of the whole table."""
-        return hypervolume(self._recorded, self.reference)
+        return hypervolume(self.whole, self.reference)
 
     @property
-    def _recorded(self) -> list[Vector]:
+    def whole(self) -> list[Vector]:
+        """Of the rows that have every objective."""
         return [vector for vector in self.vectors if all(map(math.isfinite, vector))]
 
     def duration(self, seed: int, row: int | None, trial: int, attempt: int) -> float:
@@ -185,12 +189,12 @@ def join(
     Raises:
         InputError: decisions, columns or values do not go together; with the place in the YAML or the table.
     """
-    columns = _Columns(document, table, spec.datasets[dataset])
+    columns = _Columns(document, table, spec.datasets[dataset], spec.scale == "log")
     at: KeyPath = ("protocols", protocol_name)
     wish = RewardSettings(maximize=QUALITY)
     if isinstance(protocol.reward, Objectives):
         wish = RewardSettings(objectives=protocol.reward.objectives, reference=protocol.reward.reference)
-        reward = columns.numbers(list(wish.objectives), (*at, "reward", "objectives"))
+        reward = columns.stacked(list(wish.objectives), (*at, "reward", "objectives"))
     else:
         reward = columns.numbers(protocol.reward, (*at, "reward"))
     final = None if protocol.final is None else columns.one(protocol.final, (*at, "final"))
@@ -201,10 +205,7 @@ def join(
         goal = _with_equals(reached == (np.nanmax(reached) if higher else np.nanmin(reached)), spec, columns)
     seconds = None
     if isinstance(protocol.duration, OfColumn):
-        where = (*at, "duration", "column")
-        seconds = columns.one(protocol.duration.column, where) * protocol.duration.times
-        if not (np.isfinite(seconds).all() and (seconds >= 0).all()):
-            raise InputError(document.problem(where, "a duration is missing, or negative"))
+        seconds = _seconds(protocol.duration, columns, (*at, "duration", "column"))
     budget = protocol.seconds[dataset] if isinstance(protocol.seconds, dict) else protocol.seconds
     running = protocol.model_dump(exclude={"final", "at", "report"}) | {"seconds": budget}
     identity = {
@@ -217,7 +218,7 @@ def join(
     }
     rows = _rows(spec, document, space, columns)
     log = spec.scale == "log"
-    return Recorded(
+    found = Recorded(
         name=spec.name,
         dataset=dataset,
         protocol_name=protocol_name,
@@ -234,14 +235,45 @@ def join(
         budget_seconds=budget,
         identity=identity,
     )
+    _judgeable(found, document, at)
+    return found
+
+
+def _seconds(duration: OfColumn, columns: _Columns, at: KeyPath) -> Numbers:
+    """(rows,). Raises InputError where one is not recorded."""
+    recorded = columns.single(columns.stacked(duration.column, at), duration.column, at)
+    with np.errstate(over="ignore"):
+        seconds = recorded * duration.times
+    wrong = np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
+    if len(wrong):
+        message = f"{_row(columns, int(wrong[0]))}: the duration is missing, infinite or negative"
+        raise InputError(columns.document.problem(at, message))
+    return seconds
 
 
 def _with_equals(best: NDArray[np.bool_], spec: Spec, columns: _Columns) -> NDArray[np.bool_]:
-    """These rows, and those that are one with any of them."""
+    """These rows, and those that are one with any of them: an empty cell is one with nothing."""
     if spec.equals is None:
         return best
     group = columns.cells(spec.equals, ("equals",))
-    return np.isin(group, group[best])
+    if group.ndim != 1:
+        wrong = f"'{spec.equals}' has {group.shape[1]} columns; name one, {spec.equals}[0]"
+        raise InputError(columns.document.problem(("equals",), wrong))
+    named = group[best]
+    return np.asarray(best | np.isin(group, named[named != ""] if group.dtype.kind == "U" else named))
+
+
+def _judgeable(recorded: Recorded, document: Document, at: KeyPath) -> None:
+    """Refuses a table of which a measure would be a division by zero. Raises InputError."""
+    if recorded.wish.objectives:
+        if not (recorded.whole and recorded.volume > 0):
+            than = "the reference" if recorded.wish.reference else "the worst of each; give a reference"
+            wrong = f"there is no hypervolume: no row is better in every objective than {than}"
+            raise InputError(document.problem((*at, "reward"), wrong))
+        return
+    assert recorded.final is not None
+    if "log_regret" in recorded.protocol.report and not np.ptp(recorded.final[np.isfinite(recorded.final)]) > 0:
+        raise InputError(document.problem((*at, "report"), "log_regret: all rows have the same final score"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +283,7 @@ class _Columns:
     document: Document
     table: Table
     dataset: str
+    log: bool  # whether the benchmark takes logarithms
 
     def cells(self, name: str, at: KeyPath) -> NDArray[Any]:
         try:
@@ -260,22 +293,36 @@ class _Columns:
 
     def one(self, named: OneOf | MeanOf | str, at: KeyPath) -> Numbers:
         """(rows,)"""
-        found = self.numbers(named, at)
+        return self.single(self.numbers(named, at), named, at)
+
+    def single(self, found: Numbers, named: object, at: KeyPath) -> Numbers:
+        """(rows,): of one column. Raises InputError where there are several."""
         if found.shape[1] != 1:
-            wrong = f"'{named}' has {found.shape[1]} columns; name one, name[0], or mean_of"
+            wrong = f"'{named}' has {found.shape[1]} columns; name one, {named}[0], or mean_of"
             raise InputError(self.document.problem(at, wrong))
         return found[:, 0]
 
-    def numbers(self, named: OneOf | MeanOf | str | list[str], at: KeyPath) -> Numbers:
-        """(rows, trainings), or (rows, columns named)"""
+    def numbers(self, named: OneOf | MeanOf | str, at: KeyPath) -> Numbers:
+        """(rows, trainings): NaN where a training was not done, or failed."""
         match named:
             case OneOf(one_of=names):
-                return self._stacked(names, (*at, "one_of"))
+                return self._positive(self.stacked(names, (*at, "one_of")), (*at, "one_of"))
             case MeanOf(mean_of=names):
-                return np.asarray(np.nanmean(self._stacked(names, (*at, "mean_of")), axis=1, keepdims=True))
-        return self._stacked(named, at)
+                trainings = self._positive(self.stacked(names, (*at, "mean_of")), (*at, "mean_of"))
+                done = np.isfinite(trainings).sum(axis=1, keepdims=True)
+                return np.where(done, np.nansum(trainings, axis=1, keepdims=True) / np.maximum(done, 1), np.nan)
+        return self._positive(self.stacked(named, at), at)
 
-    def _stacked(self, names: str | list[str], at: KeyPath) -> Numbers:
+    def _positive(self, found: Numbers, at: KeyPath) -> Numbers:
+        """The same; refuses what has no logarithm where one is to be taken."""
+        wrong = np.flatnonzero((found <= 0).any(axis=1))
+        if self.log and len(wrong):
+            told = f"{np.nanmin(found[wrong[0]]):g} has no logarithm; leave `scale: log` out, or the cell empty"
+            raise InputError(self.document.problem(at, f"{_row(self, int(wrong[0]))}: {told}"))
+        return found
+
+    def stacked(self, names: str | list[str], at: KeyPath) -> Numbers:
+        """(rows, columns named), as they are; NaN where the table has no finite number."""
         several = [names] if isinstance(names, str) else names
         try:
             found = [self.table.numbers(name.replace(DATASET, self.dataset)) for name in several]
@@ -325,7 +372,8 @@ def _rows(spec: Spec, document: Document, space: Space, columns: _Columns) -> Ro
     rows: dict[int, int] = {}
     for row, key in enumerate(keys):
         if rows.setdefault(key, row) != row:
-            raise InputError(Problem(f"{_row(columns, row)} holds the same candidate as {_row(columns, rows[key])}"))
+            again = f"{_row(columns, row)} holds the same candidate as {_row(columns, rows[key])}"
+            raise InputError(Problem(f"{again}; several trainings of one are columns of one row (one_of, mean_of)"))
     return Rows(places, rows)
 
 
@@ -355,6 +403,9 @@ def _meant(decision: Decision, cell: Cell, otherwise: Values, document: Document
     values = otherwise if cell.values is None else cell.values
     meant: Meant = {}
     match decision:
+        case Integer(low=low, high=high) if high - low >= MOST_VALUES:
+            wrong = f"'{decision.path}' has {high - low + 1:,} values, more than {MOST_VALUES:,}: no table has them all"
+            raise InputError(document.problem(at, wrong))
         case Integer(low=low, high=high):
             meant.update((float(number), number) for number in range(low, high + 1))
         case Index() if isinstance(values, dict):
@@ -369,7 +420,12 @@ def _meant(decision: Decision, cell: Cell, otherwise: Values, document: Document
             meant.update((_key(label), index) for index, label in enumerate(decision.labels))
         case _:
             raise InputError(document.problem(at, f"'{decision.path}' is a real number: a table has no row for each"))
+    if isinstance(decision, Index) and len(meant) < decision.size:
+        raise InputError(document.problem(at, f"two options of '{decision.path}' are written alike"))
     if cell.inactive is not None:
+        if _key(cell.inactive) in meant:
+            wrong = f"inactive: {cell.inactive} is what the cell of an active '{decision.path}' holds too"
+            raise InputError(document.problem(at, wrong))
         meant[_key(cell.inactive)] = None
     return meant
 
@@ -392,7 +448,8 @@ def _digits(held: NDArray[Any], meant: Meant, columns: _Columns, document: Docum
     for kind in kinds:
         if _key(kind) not in digit_of:
             row = int(np.argmax(held == kind))
-            known = ", ".join(f"{key:g}" if isinstance(key, float) else key for key in meant)
+            shown = [f"{key:g}" if isinstance(key, float) else key for key in list(meant)[:MOST_SHOWN]]
+            known = ", ".join([*shown, "..."] if len(meant) > MOST_SHOWN else shown)
             message = f"{_row(columns, row)}: '{kind}' is none of what a cell can hold here: {known}"
             raise InputError(document.problem(at, message))
         digits.append(digit_of[_key(kind)])

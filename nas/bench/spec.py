@@ -10,10 +10,11 @@ say themselves which way they are better, and are read as they are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from nas import documents, shipped
 from nas.documents import Document, Seconds
@@ -71,7 +72,7 @@ class OfColumn(Part):
     """Seconds of an evaluation, as the table has them."""
 
     column: Column
-    times: Annotated[float, Field(gt=0)] = 1.0
+    times: Annotated[float, Field(gt=0, le=1e12)] = 1.0
 
 
 class Constant(Part):
@@ -79,15 +80,42 @@ class Constant(Part):
 
 
 class LogNormalSettings(Part):
-    mean: Annotated[float, Field(gt=0)]  # of the durations, in seconds
-    sigma: Annotated[float, Field(ge=0)]  # standard deviation of their logarithm
+    mean: Annotated[float, Field(gt=0, le=1e12)]  # of the durations, in seconds
+    sigma: Annotated[float, Field(ge=0, le=20)]  # standard deviation of their logarithm
 
 
 class LogNormal(Part):
     log_normal: LogNormalSettings
 
 
-Duration = OfColumn | Constant | LogNormal
+def _one_of(what: str, *parts: type[Part]) -> Discriminator:
+    """Which of these parts is written is known by its first key, so that one message says what is wrong, not one for
+    each of them; a text is a column. Branches are tagged by their names, as nas.documents expects."""
+    first = {next(iter(part.model_fields)): part.__name__ for part in parts}
+
+    def which(value: Any) -> str | None:
+        if isinstance(value, str | Part):
+            return "Column" if isinstance(value, str) else type(value).__name__
+        return next((first[key] for key in first if isinstance(value, Mapping) and key in value), None)
+
+    return Discriminator(which, custom_error_type="shape", custom_error_message=what)
+
+
+_AColumn = Annotated[Column, Tag("Column")]
+_OneOf = Annotated[OneOf, Tag("OneOf")]
+_MeanOf = Annotated[MeanOf, Tag("MeanOf")]
+Rewarded = Annotated[
+    _OneOf | _MeanOf | Annotated[Objectives, Tag("Objectives")] | _AColumn,
+    _one_of("a column, {mean_of: ...}, {one_of: ...} or {objectives: ...}", OneOf, MeanOf, Objectives),
+]
+Judged = Annotated[_OneOf | _MeanOf | _AColumn, _one_of("a column or {mean_of: ...}", OneOf, MeanOf)]
+Goal = Annotated[_MeanOf | _AColumn, _one_of("a column or {mean_of: ...}", MeanOf)]
+Duration = Annotated[
+    Annotated[OfColumn, Tag("OfColumn")]
+    | Annotated[Constant, Tag("Constant")]
+    | Annotated[LogNormal, Tag("LogNormal")],
+    _one_of("{column: ...}, {constant: ...} or {log_normal: ...}", OfColumn, Constant, LogNormal),
+]
 
 
 class Deaths(Part):
@@ -100,9 +128,9 @@ class Deaths(Part):
 class Protocol(Part):
     """How searches are run and what is told of them."""
 
-    reward: OneOf | MeanOf | Objectives | Column  # what the controller is told of
-    final: OneOf | MeanOf | Column | None = None  # what its pick, the row with the best reward so far, is judged by
-    goal: MeanOf | Column | None = None  # `reached` counts evaluations up to a best row of it, or an equal
+    reward: Rewarded  # what the controller is told of
+    final: Judged | None = None  # what its pick, the row with the best reward so far, is judged by
+    goal: Goal | None = None  # `reached` counts evaluations up to a best row of it, or an equal
     evaluations: Annotated[int, Field(ge=1)] | None = None
     seconds: Seconds | dict[str, Seconds] | None = None  # of virtual time; by data set where they differ
     at: list[Annotated[int, Field(ge=1)]] = []  # evaluations after which is looked; none: at the end
@@ -123,6 +151,8 @@ class Protocol(Part):
             raise ValueError("hypervolume is what is reported of several objectives, and of no others")
         if (self.final is None) != several:
             raise ValueError("final is what picks are judged by: one reward needs it, several objectives have no pick")
+        if several and self.goal is not None:
+            raise ValueError("goal is the best row of one column; several objectives have none")
         if isinstance(self.final, OneOf):
             raise ValueError("final says one_of; what a pick is judged by can not be drawn at random: mean_of")
         return self
@@ -169,4 +199,8 @@ def space_document(spec: Spec, document: Document) -> Document:
         marks = document.marks.held.get("space") if document.marks and isinstance(document.marks.held, dict) else None
         return Document(document.file, spec.space, marks)
     beside = Path(document.file).parent
-    return documents.read(shipped.find("search_spaces", spec.space, beside))
+    try:
+        path = shipped.find("search_spaces", spec.space, beside)
+    except InputError as error:
+        raise InputError(*(document.problem(("space",), problem.message) for problem in error.problems)) from None
+    return documents.read(path)

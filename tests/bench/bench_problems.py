@@ -67,6 +67,7 @@ def rows() -> list[dict[str, str]]:
                 "cost": str(10 * layers),
                 "group": "best" if best else str(index),
                 "nothing": "",
+                "one": "1",
             }
         )
     return found

@@ -50,6 +50,15 @@ def test_searches_are_played_compared_and_kept(tmp_path):
     assert all(0.8 < value <= 1 for line in last for value in line["values"].values())
 
 
+@pytest.mark.parametrize("more", ["", ", reference: {val: 99, one: 1}"])
+def test_objectives_without_a_hypervolume_are_refused(tmp_path, more):
+    """Lost without it: a division by zero after everything was played."""
+    alike = PARETO.replace("cost: minimize}", "one: minimize}" + more)
+    write(tmp_path, SPEC + alike)
+    with pytest.raises(InputError, match=r"yaml:\d+:\d+: there is no hypervolume: no row is better in every objective"):
+        play(tmp_path)
+
+
 def test_who_knows_one_objective_is_refused_by_name_and_left_out_of_all(tmp_path):
     write(tmp_path, SPEC + PARETO)
     with pytest.raises(InputError, match="local_search knows one objective, and a protocol asked for has 2"):

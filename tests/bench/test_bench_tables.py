@@ -18,7 +18,7 @@ from nas.bench import spec as specs
 from nas.bench import table as tables
 from nas.bench.measures import measures
 from nas.bench.recorded import QUALITY, Recorded, join, read_space
-from nas.bench.trace import play
+from nas.bench.trace import Trace, play
 from nas.controllers import make, parse
 from nas.errors import InputError
 from nas.records import Failed, Succeeded
@@ -121,6 +121,16 @@ def test_a_conditional_decision_has_a_cell_for_not_active(tmp_path):
         ("{int: [1, 4]}", "{float: [1, 4]}", r"yaml:12:\d+: .*is a real number"),
         ("    reward: val\n", "    reward: nothing\n", r"yaml:\d+:13: the column nothing has no number"),
         ("column: code", "column: 'code[3]'", r"toy.csv:2: 'p' in column code has no character 3"),
+        ("wide: w, deep: d", "wide: w, deep: w", r"yaml:11:\d+: two options of .*kind' are written alike"),
+        ("layers: layers\n", "layers: {column: layers, inactive: 2}\n", r"yaml:12:\d+: inactive: 2 is what"),
+        ("{int: [1, 4]}", "{int: [1, 1000000000000]}", r"yaml:12:\d+: .* has 1,000,000,000,000 values, more than"),
+        ("{column: cost}", "{column: val_1}", r"yaml:\d+:24: .*toy.csv:2: the duration is missing"),
+        ("{column: cost}", "{column: cost, constant: 3}", r"^[^\n]* unknown key 'constant' \(allowed: column[^\n]*$"),
+        ("{column: cost}", "{log_normal: {mean: 60, sigma: 1.0e+200}}", r"1e\+200 is wrong here: it should be less"),
+        ("{column: cost}", "cost", r"^[^\n]*'cost' is wrong here: it should be {column: ...}, {con"),
+        ("reward: val\n", "reward: {mean: val}\n", r"yaml:16:\d+: a mapping is wrong here: it should be a column"),
+        ("equals: group", "equals: group\nscale: log", r"yaml:\d+:\d+: .*toy.csv:2: 0 has no logarithm"),
+        ("final: test", "final: one", r"log_regret: all rows have the same final score"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_at_its_place(tmp_path, old, new, message):
@@ -129,6 +139,12 @@ def test_what_is_wrong_is_said_at_its_place(tmp_path, old, new, message):
         path = write(tmp_path, SPEC.replace(old, new, 1))
         for protocol in ("query", "timed", "noisy"):
             recorded(path, protocol)
+
+
+def test_a_space_that_is_not_there_is_said_at_its_place(tmp_path):
+    text = SPEC[: SPEC.index("space:")] + "space: nowhere\n" + SPEC[SPEC.index("table:") :]
+    with pytest.raises(InputError, match=r"yaml:2:8: 'nowhere' is no file here"):
+        recorded(write(tmp_path, text))
 
 
 def zipped(**files: bytes) -> bytes:
@@ -191,6 +207,54 @@ def test_shipped_benchmarks_read_with_their_spaces(name):
     said, document = specs.load(name)
     assert said.name == name
     assert {d.path for d in read_space(said, document).decisions} == set(said.cells)
+
+
+# What a table may lack -----------------------------------------------------------------------------------------------
+
+
+def told(path: Path, *rows: int, **changes) -> dict[str, float]:
+    """By measure, of one run that evaluated these rows, each better than all before."""
+    read = replace(recorded(path), **changes)
+    trace = Trace(rows, [(n, row) for n, row in enumerate(rows, start=1)], 0.0, 0.0, "budget")
+    return {measure.name: measure.values[0] for measure in measures(read, [trace])}
+
+
+def test_a_pick_without_a_final_score_is_a_failure(tmp_path):
+    """Lost without it: NaN among the values, with which neither percentiles nor signed ranks are what they say."""
+    path = write(tmp_path)
+    (tmp_path / "toy.csv").write_text((tmp_path / "toy.csv").read_text().replace("8,p,2,2,2.5", "8,p,2,2,"))
+    found = told(path, 0, 1)
+    assert found["score@5"] == -math.inf
+    assert found["regret@5"] == found["log_regret@5"] == math.inf
+    assert told(path, 0)["log_regret@5"] == pytest.approx(math.log10(29))  # 30.5 less 1.5
+
+
+def test_an_empty_cell_of_equals_is_a_group_of_its_own(tmp_path):
+    """Lost without it: where only some rows have equals, the first evaluation of any other row is the goal."""
+    path = write(tmp_path)
+    header, *lines = (line.split(",") for line in (tmp_path / "toy.csv").read_text().splitlines())
+    for line in lines:
+        line[header.index("group")] = ""
+    (tmp_path / "toy.csv").write_text("\n".join(",".join(line) for line in [header, *lines]))
+    goal = recorded(path).goal
+    assert goal is not None
+    assert np.flatnonzero(goal).tolist() == [35]
+
+
+def test_a_matrix_of_groups_is_refused(tmp_path):
+    path = write_npz(tmp_path)
+    path.write_text(path.read_text().replace("better: lower", "better: lower\nequals: config"))
+    path.write_text(path.read_text().replace("evaluations: 9, at", "goal: {mean_of: loss}, evaluations: 9, at"))
+    with pytest.raises(InputError, match=r"yaml:\d+:9: 'config' has 2 columns; name one, config\[0\]"):
+        recorded(path)
+
+
+def test_a_row_without_any_training_is_no_warning(tmp_path, recwarn):
+    write(tmp_path)
+    (tmp_path / "toy.csv").write_text((tmp_path / "toy.csv").read_text().replace(",0,,", ",,,", 1))
+    outcome = recorded(tmp_path / "toy.yaml", "noisy").evaluate(0, 0, 0)
+    assert isinstance(outcome, Failed)
+    assert not recwarn.list
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
