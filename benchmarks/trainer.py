@@ -1,53 +1,53 @@
-"""Images per second of the shipped trainer against two loops written by hand, on Fashion-MNIST, at equal loss.
+"""Rows per second of the shipped trainer against two loops written by hand, at equal loss, on digits and Fashion-MNIST.
 
-    python benchmarks/trainer.py --data DIR [--rounds 5] [--threads 1 2]
+    python benchmarks/trainer.py [--data DIR] [--rounds 5] [--threads 1 2] [--sets digits fashion_mnist]
 
-(a) plain: what a person writes first: fp32, a DataLoader over normalised tensors, torch's default memory order.
-(b) tuned: what a person writes who knows this machine: bf16 autocast, channels_last, data resident and normalised
-    beforehand, fused SGD, nothing recorded.
+(a) plain: the loop of PyTorch's tutorials: fp32, a DataLoader over normalised tensors, torch's default memory order,
+    optimizer and malloc.
+(b) tuned: what a person writes who knows this machine: channels_last, data resident and normalised beforehand, fused
+    SGD, bf16 autocast where the processor has units for it, malloc set as a search's workers have it; nothing recorded.
 
-All three start from the same weights, see 6,144 training images twice in batches of 256 with the same optimizer and
-learning rates, and are judged on the same 2,048 others. They take turns; the median of the rounds is shown with its
-range. The process runs again under the malloc settings that the search's workers have, so that all three profit.
+All three start from the same weights, see the same training samples in batches of one size for as many epochs with the
+same optimizer and learning rates, and are judged on the same others. Each side has a process of its own, with the
+environment that it would have; they take turns, and the medians of the rounds are shown with their range. Rows per
+second are of training alone, of the clock and, "/cpu s", of processor time: that one is nearly free of what else runs
+on the machine, as long as there is one thread. (c), what two slots do for a machine, is benchmarks/slots.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MALLOC = {
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_MMAP_THRESHOLD_": "8589934592",
-    "MALLOC_TOP_PAD_": "67108864",
-}
-if __name__ == "__main__" and any(os.environ.get(name) != value for name, value in MALLOC.items()):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MALLOC})  # glibc reads them at its start
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from worker_malloc import MALLOC
 
-import numpy as np  # noqa: E402  - after the process has its settings
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+from nas import seeds
+from nas.objective import Context
+from nas.space import Candidate
+from nas.train import DatasetTask, Trainer, TrainSettings, data, network
+from nas.train.precision.devices import unit
+from nas.train.sources import describe, formats
 
-from nas import seeds  # noqa: E402
-from nas.objective import Context  # noqa: E402
-from nas.space import Candidate  # noqa: E402
-from nas.train import DatasetTask, Trainer, TrainSettings, data, network  # noqa: E402
-from nas.train.sources import describe, formats  # noqa: E402
-
-BATCH, RATE, EPOCHS, IMAGES, VALIDATION = 256, 0.1, 2, 8_192, 0.25
-EPOCH_STEPS = 24
-WARMUP = 8  # steps
-NETWORK: list[Any] = [
+RATE, VALIDATION = 0.1, 0.25
+FASHION_IMAGES = 4096  # of Fashion-MNIST's first: a whole epoch of the slowest side takes minutes
+FASHION: list[Any] = [
     {"conv": 32},
     {"norm": "batch"},
     {"activation": "relu"},
@@ -60,128 +60,223 @@ NETWORK: list[Any] = [
     {"global_pool": "average"},
     {"linear": 10},
 ]
-Measured = tuple[float, float]  # images per second of training, validation loss
+DIGITS: list[Any] = [
+    {"conv": 16},
+    {"norm": "batch"},
+    {"activation": "relu"},
+    {"residual": [{"conv": 16}, {"norm": "batch"}, {"activation": "gelu"}]},
+    {"max_pool": 2},
+    {"conv": 32},
+    {"norm": "batch"},
+    {"activation": "relu"},
+    {"global_pool": "average"},
+    {"linear": 10},
+]
 
 
-def ours(folder: Path, seed: int, threads: int) -> Measured:
-    """The trainer, as a search runs it."""
-    settings = TrainSettings(epochs=EPOCHS, batch_size=BATCH, warmup_epochs=WARMUP / EPOCH_STEPS)
-    trainer = Trainer(settings, DatasetTask(dataset="fashion_mnist", validation=VALIDATION), 0, str(folder))
-    metrics = trainer(Candidate(NETWORK, {}), Context(0, seed, threads=threads))
-    return metrics["rows_per_second"], metrics["loss"]
+@dataclass(frozen=True)
+class Setting:
+    name: str
+    architecture: list[Any]
+    batch: int
+    epochs: int
+
+
+SETTINGS = {one.name: one for one in (Setting("digits", DIGITS, 64, 12), Setting("fashion_mnist", FASHION, 256, 2))}
+SIDES: dict[str, Mapping[str, str]] = {"ours": MALLOC, "plain": {}, "tuned": MALLOC}  # with their environments
+Measured = tuple[float, float, float]  # rows per second of the clock and of the processor, validation loss
 
 
 class Inputs:
     """What both loops get for nothing: the trainer's own split, normalised, and a network with its initial weights."""
 
-    def __init__(self, folder: Path) -> None:
-        images = data.resident(DatasetTask(dataset="fashion_mnist"), "train", str(folder), "cpu")
-        train, validation = data.split_resident(images, VALIDATION, 0)
-        self.train, self.validation = images.batch(train), images.batch(validation)
-        self.total = EPOCHS * (len(train) // BATCH)
-        self.task = describe(DatasetTask(dataset="fashion_mnist"))
+    def __init__(self, setting: Setting, folder: str) -> None:
+        self.setting = setting
+        self.settled = DatasetTask(dataset=setting.name, validation=VALIDATION)  # type: ignore[arg-type]
+        samples = data.resident(self.settled, "train", folder, "cpu")
+        train, validation = data.split_resident(samples, VALIDATION, 0)
+        self.train, self.validation = samples.batch(train), samples.batch(validation)
+        self.steps = len(train) // setting.batch  # of an epoch
+        self.total = setting.epochs * self.steps
+        self.warmup = self.total // 6
+        self.task = describe(self.settled)
 
     def network(self, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return network.build(Candidate(NETWORK, {}), self.task)
+        return network.build(Candidate(self.setting.architecture, {}), self.task)
 
     def rate(self, step: int) -> float:
-        if step < WARMUP:
-            return RATE * (step + 1) / (WARMUP + 1)
-        return RATE * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (self.total - WARMUP)))
+        if step < self.warmup:
+            return RATE * (step + 1) / (self.warmup + 1)
+        return RATE * 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / (self.total - self.warmup)))
+
+
+def ours(inputs: Inputs, folder: str, seed: int) -> Measured:
+    """The trainer, as a search runs it."""
+    setting = inputs.setting
+    settings = TrainSettings(
+        epochs=setting.epochs, batch_size=setting.batch, warmup_epochs=inputs.warmup / inputs.steps
+    )
+    trainer = Trainer(settings, inputs.settled, 0, folder)
+    context = Context(0, seed, threads=torch.get_num_threads())
+    rows = inputs.total * setting.batch
+    began = time.process_time()
+    metrics = trainer(Candidate(setting.architecture, {}), context)
+    # Of a whole trial's processor time, the share that the clock gave to training.
+    spent = context.notes["spent"]
+    processor = (time.process_time() - began) * (1 - spent["evaluation"] / sum(spent.values()))
+    return metrics["rows_per_second"], rows / processor, metrics["loss"]
 
 
 def plain(inputs: Inputs, seed: int) -> Measured:
     """Side (a)."""
+    images, labels = (tensor.contiguous() for tensor in inputs.train)
     model = inputs.network(seed)
     optimizer = torch.optim.SGD(model.parameters(), RATE, 0.9, nesterov=True, weight_decay=5e-4)
-    loader = DataLoader(TensorDataset(*inputs.train), BATCH, shuffle=True, drop_last=True)
+    loader = DataLoader(TensorDataset(images, labels), inputs.setting.batch, shuffle=True, drop_last=True)
     step = 0
-    started = time.perf_counter()
-    for _ in range(EPOCHS):
-        for images, labels in loader:
+    started, began = time.perf_counter(), time.process_time()
+    for _ in range(inputs.setting.epochs):
+        for x, y in loader:
             optimizer.param_groups[0]["lr"] = inputs.rate(step)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(images), labels)
+            loss = F.cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
             step += 1
-    seconds = time.perf_counter() - started
+    seconds, processor = time.perf_counter() - started, time.process_time() - began
     with torch.no_grad():
         images, labels = inputs.validation
-        return step * BATCH / seconds, float(F.cross_entropy(model.eval()(images), labels))
+        judged = float(F.cross_entropy(model.eval()(images), labels))
+    rows = step * inputs.setting.batch
+    return rows / seconds, rows / processor, judged
 
 
 def tuned(inputs: Inputs, seed: int) -> Measured:
     """Side (b)."""
-    model = inputs.network(seed).to(memory_format=torch.channels_last)
+    batch, half = inputs.setting.batch, bool(unit(torch.device("cpu"), "bf16"))
+    model = inputs.network(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(model.parameters(), RATE, 0.9, nesterov=True, weight_decay=5e-4, fused=True)
     images, labels = inputs.train
     step = 0
-    started = time.perf_counter()
-    for _ in range(EPOCHS):
-        for indices in torch.randperm(len(images))[: inputs.total // EPOCHS * BATCH].split(BATCH):
+    started, began = time.perf_counter(), time.process_time()
+    for _ in range(inputs.setting.epochs):
+        for indices in torch.randperm(len(images))[: inputs.steps * batch].split(batch):
             optimizer.param_groups[0]["lr"] = inputs.rate(step)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 outputs = model(images[indices])
             loss = F.cross_entropy(outputs.float(), labels[indices])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             step += 1
-    seconds = time.perf_counter() - started
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    seconds, processor = time.perf_counter() - started, time.process_time() - began
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
         outputs: Tensor = model.eval()(inputs.validation[0])
-        return step * BATCH / seconds, float(F.cross_entropy(outputs.float(), inputs.validation[1]))
+        judged = float(F.cross_entropy(outputs.float(), inputs.validation[1]))
+    rows = step * batch
+    return rows / seconds, rows / processor, judged
+
+
+# Processes -----------------------------------------------------------------------------------------------------------
+
+
+def serve(side: str, folder: str) -> None:
+    """A side's process: reads {"set", "seed", "threads"} line by line, answers with what it measured."""
+    known: dict[str, Inputs] = {}
+    for line in sys.stdin:
+        asked = json.loads(line)
+        chosen, seed = asked["set"], asked["seed"]
+        torch.set_num_threads(asked["threads"])
+        if chosen not in known:
+            known[chosen] = Inputs(SETTINGS[chosen], folder)
+        inputs = known[chosen]
+        measured = (
+            ours(inputs, folder, seed) if side == "ours" else {"plain": plain, "tuned": tuned}[side](inputs, seed)
+        )
+        print(json.dumps(measured), flush=True)
+
+
+class Side:
+    """One side's process."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        command = [sys.executable, __file__, "--side", name, "--data", str(folder)]
+        environment = {**{k: v for k, v in os.environ.items() if k not in MALLOC}, **SIDES[name]}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def measured(self, **asked: Any) -> Measured:
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        first, second, third = json.loads(self.process.stdout.readline())
+        return first, second, third
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def write_excerpt(folder: Path, data_dir: str | None) -> None:
     """The first images of Fashion-MNIST in its own format, so that the trainer runs as it does in a search."""
     images, labels = formats.load("fashion_mnist", "train", data_dir)
-    for name, array in (("train-images-idx3-ubyte", images[:IMAGES, 0]), ("train-labels-idx1-ubyte", labels[:IMAGES])):
+    first = (images[:FASHION_IMAGES, 0], labels[:FASHION_IMAGES])
+    for name, array in zip(("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), first, strict=True):
         sizes = np.array(array.shape, ">u4").tobytes()
         (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
 
 
 def main() -> None:
-    """Compare for each number of threads."""
+    """Compare for each data set and number of threads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="the folder with Fashion-MNIST")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--sets", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.side:
+        serve(given.side, given.data)
+        return
     print(
         f"torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPUs, load {os.getloadavg()}"
     )
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_excerpt(folder, given.data)
-        inputs = Inputs(folder)
+        if "fashion_mnist" in given.sets:
+            write_excerpt(Path(name), given.data)
+        sides = {side: Side(side, Path(name)) for side in SIDES}
         for threads in given.threads:
-            compare(folder, inputs, threads, given.rounds)
+            for chosen in given.sets:
+                compare(sides, chosen, threads, given.rounds)
+        for side in sides.values():
+            side.end()
 
 
-def compare(folder: Path, inputs: Inputs, threads: int, rounds: int) -> None:
-    """Let the sides take turns, and print their medians."""
-    torch.set_num_threads(threads)
-    results: dict[str, list[Measured]] = {"ours": [], "plain": [], "tuned": []}
-    for number in range(rounds + 1):  # the first warms up, and is not counted
+def compare(sides: Mapping[str, Side], chosen: str, threads: int, rounds: int) -> None:
+    """Let the sides take turns, and print their medians. The first round warms up, and is not counted."""
+    results: dict[str, list[Measured]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
         seed = seeds.derive(number, "benchmark")
-        turn = {
-            "ours": ours(folder, seed, threads),
-            "plain": plain(inputs, seed),
-            "tuned": tuned(inputs, seed),
-        }
-        for side, measured in turn.items():
-            results[side] += [measured] if number else []
-    print(f"\n{threads} thread(s), n = {rounds}")
-    for side, measured in results.items():
-        speeds, losses = zip(*measured, strict=True)
-        ratio = statistics.median(mine / its for (mine, _), (its, _) in zip(results["ours"], measured, strict=True))
+        for name, side in sides.items():
+            measured = side.measured(set=chosen, seed=seed, threads=threads)
+            results[name] += [measured] if number else []
+    print(f"\n{chosen}, {threads} thread(s), n = {rounds}")
+    for name, measured in results.items():
+        clock, processor, losses = zip(*measured, strict=True)
+        ratios = [ratio([one[at] for one in results["ours"]], [one[at] for one in measured]) for at in (0, 1)]
         print(
-            f"  {side:6}{statistics.median(speeds):8,.0f} images/s ({min(speeds):,.0f} to {max(speeds):,.0f})"
-            f"   ours / {side} {ratio:5.2f}   validation loss {statistics.median(losses):.4f}"
+            f"  {name:6}{statistics.median(clock):9,.0f} rows/s ({min(clock):,.0f} to {max(clock):,.0f})"
+            f"   ours / {name} {ratios[0]:5.2f}   {statistics.median(processor):9,.0f} rows/cpu s, {ratios[1]:5.2f}"
+            f"   validation loss {statistics.median(losses):.4f}",
+            flush=True,
         )
+
+
+def ratio(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median over the rounds."""
+    return statistics.median(one / other for one, other in zip(mine, theirs, strict=True))
 
 
 if __name__ == "__main__":

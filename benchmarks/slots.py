@@ -1,0 +1,112 @@
+"""What several slots make of a machine: trials per minute of two one-thread slots against one, on real Dask workers.
+
+    python benchmarks/slots.py [--slots 2] [--trials 8] [--rounds 5] [--epochs 6] [--set digits] [--data DIR]
+
+Each round trains the same trials (one network, seeds in order) on each executor: with one slot, with ``--slots`` of
+one thread each, and with one slot of as many threads, which is what a plain script's torch does. They take turns; the
+clock runs from the first start to the last answer, children and data warm. Shown are medians of the rounds, with their
+range, and of the ratio to one slot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from nas.cluster import Executor
+from nas.cluster.connect import connect
+from nas.cluster.settings import ClusterSettings
+from nas.plan import PRELOAD
+from nas.records import Answered, Attempt, SlotsChanged, Succeeded
+from nas.train import DatasetTask, Trainer, TrainSettings
+
+NETWORK: list[Any] = [
+    {"conv": 16},
+    {"norm": "batch"},
+    {"activation": "relu"},
+    {"residual": [{"conv": 16}, {"norm": "batch"}, {"activation": "gelu"}]},
+    {"max_pool": 2},
+    {"conv": 32},
+    {"norm": "batch"},
+    {"activation": "relu"},
+    {"global_pool": "average"},
+    {"linear": 10},
+]
+_numbers = count()
+
+
+def opened(slots: int, threads: int, trainer: Trainer, folder: Path) -> Executor:
+    """With all its slots there."""
+    executor = connect(ClusterSettings(workers=slots, threads=threads, gpus=0), trainer, folder=folder, preload=PRELOAD)
+    there = 0
+    while there < slots:
+        for happening in executor.wait(10):
+            if isinstance(happening, SlotsChanged):
+                there = happening.slots
+    return executor
+
+
+def trained(executor: Executor, slots: int, trials: int, folder: Path) -> float:
+    """Trials a minute, every slot kept busy."""
+    began = time.perf_counter()
+    started = answered = 0
+    while answered < trials:
+        while started < trials and started - answered < slots:
+            number = next(_numbers)
+            candidate = {"architecture": NETWORK, "hyperparameters": {}}
+            executor.start(Attempt("run", number, 0, candidate, f"{number}", started, str(folder / str(number))))
+            started += 1
+        for happening in executor.wait(10):
+            if isinstance(happening, Answered):
+                assert isinstance(happening.outcome, Succeeded), happening
+                answered += 1
+    return trials / (time.perf_counter() - began) * 60
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=8, help="of a round; a multiple of --slots")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--set", choices=("digits", "fashion_mnist"), default="digits")
+    parser.add_argument("--data", help="the folder with Fashion-MNIST")
+    given = parser.parse_args()
+    trainer = Trainer(TrainSettings(epochs=given.epochs), DatasetTask(dataset=given.set), 0, given.data)
+    ways = {(1, 1): "one slot", (given.slots, 1): f"{given.slots} slots", (1, given.slots): "one, all threads"}
+    speeds: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        executors = {way: opened(*way, trainer, Path(folder)) for way in ways}
+        for (slots, _), executor in executors.items():
+            trained(executor, slots, slots, Path(folder))  # loads the data, decides the precision
+        for _ in range(given.rounds):
+            for way, executor in executors.items():
+                speeds[way].append(trained(executor, way[0], given.trials, Path(folder)))
+        for executor in executors.values():
+            executor.close()
+    print(f"{platform.platform()}, {os.cpu_count()} cores, torch {version('torch')}, load {os.getloadavg()}")
+    print(f"{given.set}, {given.epochs} epochs, {given.rounds} rounds of {given.trials} trials; medians (range)")
+    for way, name in ways.items():
+        told(name, speeds[way], speeds[1, 1])
+
+
+def told(name: str, speeds: Sequence[float], one: Sequence[float]) -> None:
+    """A line: trials a minute, and how many times one slot's."""
+    ratio = statistics.median(mine / theirs for mine, theirs in zip(speeds, one, strict=True))
+    print(
+        f"  {name:<18}{statistics.median(speeds):8.1f} trials/min ({min(speeds):.1f} to {max(speeds):.1f})  {ratio:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
