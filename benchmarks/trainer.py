@@ -46,7 +46,7 @@ from nas.train.precision.devices import unit
 from nas.train.sources import describe, formats
 
 RATE, VALIDATION = 0.1, 0.25
-FASHION_IMAGES = 4096  # of Fashion-MNIST's first: a whole epoch of the slowest side takes minutes
+FASHION_IMAGES = 3072  # of Fashion-MNIST's first: a whole epoch of the slowest side takes minutes
 FASHION: list[Any] = [
     {"conv": 32},
     {"norm": "batch"},

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_trials import TIMES
 
 from nas import durable
 from nas.errors import DiskFailed
@@ -25,7 +26,6 @@ from nas.train.plugin_files import Plugin
 from nas.train.settings import ArraysTask, TextTask
 
 EPOCHS = 3
-TIMES = {"train_seconds", "rows_per_second", "share_of_peak", "peak_memory"}
 TIMES_IN_NOTES = {"spent", "peak_flops"}
 IMAGES: list[Any] = [
     {"conv": 6},

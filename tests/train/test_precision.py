@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from small_trials import NETWORK
 from torch import Tensor, nn
 
 from nas import config as configs
@@ -23,15 +24,6 @@ from nas.train.precision.policy import DTYPES, named
 from nas.train.settings import LAMB, SGD, Numbers, OptimizerSettings
 
 CPU = torch.device("cpu")
-NETWORK: list[Any] = [
-    {"conv": 16},
-    {"norm": "batch"},
-    {"activation": "relu"},
-    {"residual": [{"conv": {"filters": 24, "stride": 2}}, {"norm": "batch"}, {"activation": "gelu"}]},
-    {"global_pool": "average"},
-    {"dropout": 0.1},
-    {"linear": 10},
-]
 # Activations double 20 times: 10^6 is nothing to fp32 and bf16, and past the end of fp16. The norm brings them back.
 OVERFLOWING: list[Any] = [
     {"flatten": {}},

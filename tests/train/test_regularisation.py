@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_trials import TIMES
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -32,7 +33,6 @@ NETWORK: list[Any] = [
     {"linear": 10},
 ]
 ALL = {"label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0, "crop": 1, "flip": True, "cutout": 2, "average": 0.9}
-TIMES = {"train_seconds", "rows_per_second", "share_of_peak", "peak_memory"}
 
 
 def generator(seed: int = 1) -> torch.Generator:

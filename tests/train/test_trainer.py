@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_trials import NETWORK, TIMES
 
 from nas import documents
 from nas.errors import Diverged, InputError, InvalidCandidate, OutOfMemory
@@ -17,17 +18,6 @@ from nas.objective import Context, evaluate
 from nas.records import Failed, Succeeded
 from nas.space import Candidate
 from nas.train import DatasetTask, Trainer, TrainSettings, data, memory
-
-NETWORK: list[Any] = [
-    {"conv": 16},
-    {"norm": "batch"},
-    {"activation": "relu"},
-    {"residual": [{"conv": {"filters": 24, "stride": 2}}, {"norm": "batch"}, {"activation": "gelu"}]},
-    {"global_pool": "average"},
-    {"dropout": 0.1},
-    {"linear": 10},
-]
-TIMES = {"train_seconds", "rows_per_second", "share_of_peak", "peak_memory"}
 
 
 def candidate(architecture: list[Any] = NETWORK, **hyperparameters: Any) -> Candidate:
