@@ -327,6 +327,46 @@ def trial(
         _print(report.page(one, run=str(run), reward=reward, log=log, log_file=str(log_file), again=again))
 
 
+@app.command()
+def audit(
+    run: RunArgument,
+    sample: Annotated[int, typer.Option(min=5, metavar="N", help="How many trials, over all ranks alike.")] = 8,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of a full training; else what the search trains at most.")
+    ] = None,
+    data: DataOption = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a sample in full: does the search order as that does?
+
+    Trials from all over the ranking are trained again, longer, with their own seeds; the rank correlation of both
+    orders says how far the search's ranks can be relied on. The leaderboard warns where it is low. The same command
+    goes on with an audit that was interrupted, and a larger sample adds to a smaller one.
+    """
+    import shlex
+
+    from nas import audit as audits
+    from nas import driver
+    from nas.report import audit as report
+
+    again = ["nas", "audit", str(run), "--sample", str(sample), *(["--epochs", str(epochs)] if epochs else [])]
+
+    def drive(plan: Plan, folder: Path) -> Ended:
+        with _observer(plan) as observe:
+            return driver.run(plan, folder, observe, note=_note)
+
+    try:
+        found, ended = audits.run(run, sample, epochs, data=_data(data), plugins=_plugins(plugin), drive=drive)
+    except Interrupted:
+        raise Interrupted(f"stopped at once; go on with: {shlex.join(again)}") from None
+    if found is None:
+        assert ended is not None
+        _note(f"stopped: {ended.message or 'everything that was trained is recorded'}; go on with: {shlex.join(again)}")
+        raise typer.Exit(ended.exit_code if ended.reason == "interrupted" else 3)
+    _print(_as_json(found.plain()) if json else report.page(found.plain(), str(run)))
+
+
 @space_app.command("check")
 def space_check(
     space: SpaceArgument,
@@ -799,6 +839,8 @@ def _objectives(words: str) -> RewardSettings:
 
 def _rows(histories: dict[Path, History], rewards: dict[Path, RewardSettings]) -> tuple[list[Row], Front | None]:
     """Rows of several runs, ranked together, and what they reached where there are several objectives."""
+    from dataclasses import replace
+
     from nas import leaderboard as board
 
     places = {folder: folder.resolve() for folder in histories}
@@ -818,8 +860,27 @@ def _rows(histories: dict[Path, History], rewards: dict[Path, RewardSettings]) -
             "these runs define their rewards differently; "
             + (what if first.objectives else "each trial is ranked by that of its own run")
         )
-    rows = [row for folder, h in histories.items() for row in board.rows(h, rewards[folder], names[folder])]
+    briefs = {folder: _audit_of(folder, history) for folder, history in histories.items()}
+    rows = [
+        replace(row, audit=briefs[folder])
+        for folder, history in histories.items()
+        for row in board.rows(history, rewards[folder], names[folder])
+    ]
     return board.rank(rows, first), board.front(rows, first)
+
+
+def _audit_of(folder: Path, history: History) -> dict[str, Any]:
+    """In brief; {} where there is none, or it cannot be read, which is said."""
+    if not (folder / "audit").is_dir():
+        return {}
+    from nas import audit
+
+    try:
+        found = audit.found(folder, history)
+    except InputError as error:
+        _note(f"its audit cannot be read: {error}")
+        return {}
+    return found.brief() if found else {}
 
 
 def _status(folder: Path) -> Status:

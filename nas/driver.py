@@ -41,6 +41,7 @@ from nas.records import (
     Failed,
     Happening,
     Outcome,
+    Proposal,
     RunStarted,
     StopRequested,
     Taught,
@@ -128,18 +129,28 @@ def run_again(plan: Plan, folder: Path, number: int) -> Outcome:
     if number not in trials:
         raise InputError(f"{folder} has no trial {number}; it has {len(trials)}, from 0")
     device = "cuda" if visible_gpus(os.environ) else "cpu"
-    context = Context(number, seeds.derive(plan.config.seed, "train", number), device, plan.config.cluster.threads or 1)
     trial, objective = trials[number], plan.objective
+    context = Context(number, _seed(plan, trial.proposal), device, plan.config.cluster.threads or 1)
     if isinstance(objective, Trainer) and trial.outcome is not None:
         objective = objective.repeating(trial.outcome.notes)
     return evaluate(objective, Candidate.of(trial.proposal.candidate), context)
+
+
+def _seed(plan: Plan, proposal: Proposal, replicate: int = 0) -> int:
+    """Of every attempt at this training."""
+    number = proposal.number if proposal.repeats is None else proposal.repeats
+    return seeds.derive(plan.config.seed, "train", number, *([replicate] if replicate else []))
 
 
 def machine(plan: Plan) -> Search:
     """The search machine of a plan, in the state of a run that has not begun."""
     config = plan.config
     with config.blaming("controller"):
-        controller = controllers.make(config.controller, plan.space, config.seed, len(config.reward.wishes))
+        controller = (
+            plan.controller()
+            if plan.controller
+            else controllers.make(config.controller, plan.space, config.seed, len(config.reward.wishes))
+        )
     try:
         assignments = plan.space.count().exact
     except InputError:
@@ -273,7 +284,7 @@ class _Drive:
             attempt=attempt,
             candidate=proposal.candidate,
             hash=proposal.hash,
-            seed=seeds.derive(self.plan.config.seed, "train", number, *([replicate] if replicate else [])),
+            seed=_seed(self.plan, proposal, replicate),
             folder=str(folder / f"r{replicate}" if replicate else folder),
             fresh=fresh,
             deadline=self.plan.deadline,

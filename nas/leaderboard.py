@@ -45,6 +45,7 @@ class Row:
     decisions: Mapping[str, int | float]  # active ones only
     hash: str
     attempts: int
+    audit: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of its run: Audit.brief(); {} without one
 
     def plain(self) -> dict[str, Any]:
         """The row as JSON-like values, keys in the order of the fields."""

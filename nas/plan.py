@@ -13,6 +13,7 @@ from nas import provenance, replication, seeds, store
 from nas.cluster import Executor
 from nas.cluster.connect import connect, no_gpus
 from nas.config import CallableConfig, Config, Override, RunConfig, changes, from_plain
+from nas.controllers import Controller
 from nas.errors import InputError, InvalidCandidate
 from nas.history import History
 from nas.objective import Objective
@@ -39,6 +40,7 @@ class Plan:
     connect: Callable[[Path], Executor]  # given the run's folder
     deadline: float | None = None  # seconds for one attempt
     epochs: int | None = None  # that a whole attempt trains and reports, where that is known
+    controller: Callable[[], Controller] | None = None  # makes one that is not of a search; else the config names it
 
 
 def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
@@ -77,11 +79,12 @@ def recorded_plan(
     *,
     history: History | None = None,
     overrides: Sequence[Override] = (),
+    changed: Callable[[Config], Config] = lambda config: config,
 ) -> Plan:
     """The plan of a run as its journal has it, with the changes recorded since, and ``overrides``.
 
     ``data``: where data sets lie now. ``plugins``: those of the run that lie elsewhere now. ``history``: of the
-    journal, where the caller has read it.
+    journal, where the caller has read it. ``changed``: makes of the config that of another run on the same space.
 
     Raises:
         InputError: there is no run in ``folder``, its journal is damaged, its objective is a Python callable, or a
@@ -100,6 +103,7 @@ def recorded_plan(
         )
     if data is not None:
         config = config.model_copy(update={"data": data})
+    config = changed(config)
     found, task = again(config.plugins, plugins), history.started.task
     pricing = _pricing(config, task, load(found).layers)
     space = Space.read(history.started.space, task, costs=Costs(pricing, pricing.names))

@@ -35,6 +35,7 @@ class Proposal:
     notes: Mapping[str, Any] = field(default_factory=dict)  # the controller's own, plain JSON, handed back on replay
     invalid: str = ""  # why it cannot be trained, where that is known before training
     rejected: int = 0  # draws of the same ask that violated a constraint before this one did not
+    repeats: int | None = None  # the trial of an audited run that this one trains again, with that one's seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from nas.space import Space
 
 NAMES = ("rl", "evolution", "optuna", "random")
+AUDIT = "audit"  # stands in the journals of audits, which bring their own controller
 
 
 class Controller(Protocol):
@@ -92,7 +93,7 @@ def parse(value: Any, document: Document | None = None, at: tuple[str | int, ...
         body, inner = (document, (*at, name)) if value[name] is not None else (plain({}, document.file), ())
     else:
         raise InputError(document.problem(at, "give one controller: a name, or {name: {setting: value}}"))
-    if name not in NAMES or (sampler and name != "optuna"):
+    if name not in (*NAMES, AUDIT) or (sampler and name != "optuna"):
         raise InputError(document.problem(at, f"no controller is named {name!r}{hint(name, NAMES)}"))
     from nas.controllers import settings as s
 
@@ -101,6 +102,7 @@ def parse(value: Any, document: Document | None = None, at: tuple[str | int, ...
         "evolution": s.EvolutionSettings,
         "optuna": s.OptunaSettings,
         "random": s.RandomSettings,
+        AUDIT: s.AuditSettings,
     }
     settings = validate(kinds[name], body, at=inner)
     if isinstance(settings, s.OptunaSettings):
@@ -144,6 +146,10 @@ def _made(settings: Settings, space: Space, seed: int, objectives: int) -> Contr
             from nas.controllers.optuna import OptunaController
 
             return OptunaController(settings, space, seed, objectives)
+        case s.AuditSettings():
+            from nas.errors import InputError
+
+            raise InputError("this is the audit of a run, and no search; it is begun, and gone on with, by: nas audit")
     from nas.controllers.rl import RLController
 
     return RLController(settings, space, seed, objectives)

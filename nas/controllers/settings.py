@@ -69,4 +69,13 @@ class RLSettings(BaseModel):
     entropy_weight: float = Field(default=1.0, ge=0)
 
 
-Settings = RandomSettings | EvolutionSettings | OptunaSettings | RLSettings
+class AuditSettings(BaseModel):
+    """No controller of a search: it is what the journal of an audit has for one (see nas/audit.py)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[str] = "audit"
+
+    run: str = Field(description="the id of the run that is audited")
+
+
+Settings = RandomSettings | EvolutionSettings | OptunaSettings | RLSettings | AuditSettings

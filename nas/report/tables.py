@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import orjson
 
 from nas.report import text
+from nas.report.audit import warning
 
 if TYPE_CHECKING:
     from nas.reward import Front
@@ -42,7 +43,7 @@ _SHOWN_ELSEWHERE = frozenset({"parameters", "flops", "seconds"})  # metrics that
 _COLUMNS = (
     "rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters", "flops",
     "seconds", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters", "candidate",
-    "decisions", "hash", "attempts",
+    "decisions", "hash", "attempts", "audit",
 )  # fmt: skip
 
 
@@ -146,6 +147,8 @@ def _ranked(rows: Sequence[Row], several: bool, front: Front | None) -> tuple[li
     notes = [] if ranked else ["No trial has completed."]
     if front:
         notes.append(f"Front 1: {text.front(front)}. Ranked by front, then by the hypervolume that a trial alone adds.")
+    if ranked and (told := warning([row["audit"] for row in ranked])):
+        notes.append(told)
     if any(row["replicates"] for row in ranked):
         notes.append(_replication(ranked))
     if any(row["other_dtype"] for row in ranked):
@@ -326,7 +329,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
                 yield from _flatten(inner, f"{prefix}.{index}")
         case Mapping() | list() | tuple():
             if prefix in _COLUMNS:
-                return  # no metric, no decision, no replicate: no column
+                return  # no metric, no decision, no replicate, no audit: no column
             yield prefix, "{}" if isinstance(value, Mapping) else "[]"
         case bool():
             yield prefix, "true" if value else "false"
@@ -334,7 +337,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix, value
 
 
-_NESTED = frozenset({"replicates", "metrics", "spent", "hyperparameters", "candidate", "decisions"})
+_NESTED = frozenset({"audit", "replicates", "metrics", "spent", "hyperparameters", "candidate", "decisions"})
 
 
 def _csv_columns(flat: Sequence[Mapping[str, Any]]) -> list[str]:

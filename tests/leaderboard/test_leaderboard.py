@@ -26,7 +26,7 @@ FIELDS = [
     *("rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters"),
     *("flops", "seconds", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters"),
     *("candidate", "decisions", "hash"),
-    "attempts",
+    *("attempts", "audit"),
 ]
 
 
@@ -100,6 +100,7 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
         "decisions": None,
         "hash": "hash 2",
         "attempts": 1,
+        "audit": {},
     }
 
 

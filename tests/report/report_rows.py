@@ -46,6 +46,7 @@ def row(trial: int, **changes: Any) -> dict[str, Any]:
         "decisions": {"architecture.0.conv.filters": 0, "hyperparameters.optimizer:adamw.learning_rate": 0.0031},
         "hash": f"{trial:064x}",
         "attempts": 1,
+        "audit": {},
     } | changes
 
 

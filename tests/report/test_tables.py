@@ -65,7 +65,7 @@ def flat(value, prefix=""):
     elif isinstance(value, list) and value:
         for index, inner in enumerate(value):
             yield from flat(inner, f"{prefix}.{index}")
-    elif value == {} and prefix not in ("metrics", "replicates"):
+    elif value == {} and prefix not in ("metrics", "replicates", "audit"):
         yield prefix, "{}"
     elif value != {}:
         yield prefix, value

@@ -1,4 +1,4 @@
-"""kill -9 of the real command while it trains replicates on real Dask workers; then the run goes on."""
+"""kill -9 of the real commands while they train chosen trials again on real Dask workers: replicates, an audit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def ended(run: Path) -> list[tuple[int, int]]:
     return [(event.trial, event.replicate) for event in found if isinstance(event, ReplicateEnded)]
 
 
+def audited(run: Path) -> dict[int, float]:
+    """What the audit of six epochs has brought so far: the loss, by the audited trial."""
+    place = run / "audit/6"
+    trials = store.history(place).trials.values() if store.exists(place / "journal") else ()
+    found = {trial.proposal.repeats: trial.outcome for trial in trials}
+    return {number or 0: one.metrics["loss"] for number, one in found.items() if isinstance(one, Succeeded)}
+
+
 def board(run: Path) -> list[dict[str, object]]:
     words = [sys.executable, "-m", "nas", "leaderboard", str(run), "--format", "json"]
     rows: list[dict[str, object]] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
@@ -27,8 +35,8 @@ def board(run: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_killed_amid_its_replicates_a_run_loses_none_and_trains_none_twice(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+def test_killed_amid_replicates_and_amid_its_audit_a_run_loses_none_and_trains_none_twice(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.format(space=tmp_path / "space.yaml", trials=6))
@@ -65,3 +73,21 @@ def test_killed_amid_its_replicates_a_run_loses_none_and_trains_none_twice(tmp_p
         if isinstance(outcome, Succeeded)
     }
     assert len(losses) == 6 + 12, "trainings with other seeds were meant to differ"
+
+    words = ("audit", str(run), "--sample", "6", "--epochs", "6")
+    journal = {path.name: path.read_bytes() for path in (run / "journal").iterdir()}
+    process = start(*words)
+    until = time.monotonic() + 120
+    while process.poll() is None and not audited(run) and time.monotonic() < until:
+        time.sleep(0.01)
+    kill(process, "everything")
+    before = audited(run)
+    assert 1 <= len(before) < 6, "the kill was meant to come amid the audit"
+    done = subprocess.run([sys.executable, "-m", "nas", *words, "--json"], capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)["trials"]) == 6
+    assert len(audited(run)) == 6 and audited(run).items() >= before.items()
+    entries = store.read(run / "audit/6/journal")
+    again = [(e.event.trial, e.event.attempt) for e in entries if isinstance(e.event, AttemptStarted)]
+    assert len(again) <= 6 + 2, "only what ran when the kill came is trained again"
+    assert {path.name: path.read_bytes() for path in (run / "journal").iterdir()} == journal
+    assert {json.dumps(row["audit"]) for row in board(run)} != {"{}"}
