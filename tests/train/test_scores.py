@@ -16,6 +16,7 @@ from nas.errors import InvalidCandidate
 from nas.objective import Context
 from nas.space import Candidate
 from nas.train import DatasetTask, Trainer, TrainSettings, network, trainer
+from nas.train.modules.attention import Everything, SelfAttention
 from nas.train.modules.embedding import Rows
 from nas.train.modules.features import Excite
 from nas.train.scores.gradient import grad_norm
@@ -66,6 +67,19 @@ def test_an_embedding_is_the_linear_layer_of_its_items() -> None:
     flow = float((weights @ items.sum(0)).sum()) * 7  # at seven positions
     found = synflow(nn.Sequential(rows, last), torch.zeros(1, 7, dtype=torch.int64))
     assert found == pytest.approx(math.log(2 * flow), rel=1e-12)
+
+
+def test_attention_sees_alike_and_passes_what_it_sees() -> None:
+    # Softmax of products that grow with depth would be NaN in a deep transformer without its norms.
+    torch.manual_seed(1)
+    attention = SelfAttention(4, 2, Everything(causal=True), rotary=0)
+    with torch.no_grad():
+        attention.qkv.weight.mul_(1e30)
+    value, out = (w.detach().double().abs() for w in (attention.qkv.weight[8:], attention.out.weight))
+    attention.qkv.bias = attention.out.bias = None
+    flow = float((out @ value).sum()) * 3  # three positions, each a mean of equals
+    found = synflow(nn.Sequential(attention), torch.zeros(1, 3, 4))
+    assert found == pytest.approx(math.log(2 * flow), rel=1e-9)
 
 
 def test_codes_that_differ_make_a_large_determinant() -> None:

@@ -4,10 +4,10 @@ flow", equation 2), summed over the weights as a score of the whole network (Abd
     R = 1' |W_L| ... |W_1| 1        score = log of the sum over weights of |w * dR/dw|
 
 A flow goes through a *linear* network: norms and activations let everything pass (activations of all kinds, as a space
-may offer several; ReLUs do so of themselves), gates are open, an embedding is the linear layer of one-hot items that it
-stands for, and all weights are positive. Attention weighs as it does: its weights sum to one. The flow of a deep
-network is a product of many numbers, so it is computed in double precision, and its logarithm is the score: ranks are
-the same.
+may offer several; ReLUs do so of themselves), gates are open, attention sees all that it may see alike (what queries
+and keys make of it is a gate too), an embedding is the linear layer of one-hot items that it stands for, and all
+weights are positive. The flow of a deep network is a product of many numbers, so it is computed in double precision,
+and its logarithm is the score: ranks are the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.train.modules.activations import ACTIVATIONS
+from nas.train.modules.attention import Band, Everything, Squares
 from nas.train.modules.embedding import HashedRows, Rows
 from nas.train.modules.features import Excite
 from nas.train.scores.undefined import Undefined
@@ -40,6 +41,8 @@ def synflow(network: nn.Module, sample: Tensor) -> float:
             raise Undefined(f"synflow is of linear flows, and the gates of {type(module).__name__} are not linear")
         if isinstance(module, _PASSING):
             module.forward = _unchanged
+        elif isinstance(module, Everything | Squares | Band):
+            module.forward = _seeing_alike(module.forward)  # type: ignore[assignment, method-assign]
         elif isinstance(module, Rows | HashedRows):
             module.forward = _of_all_items(module)  # type: ignore[assignment, method-assign]
     for parameter in network.parameters():
@@ -55,6 +58,13 @@ def synflow(network: nn.Module, sample: Tensor) -> float:
 
 def _unchanged(x: Tensor) -> Tensor:
     return x
+
+
+def _seeing_alike(attending: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attending(torch.zeros_like(q), torch.zeros_like(k), v)
+
+    return forward
 
 
 def _of_all_items(embedding: Rows | HashedRows) -> Callable[[Tensor], Tensor]:
