@@ -7,15 +7,14 @@ What a run is changes in ``apply`` alone, and ``handle`` calls it for every even
 a function of the journal, and resuming is feeding the journal to ``apply``: nothing is asked of the controller again.
 What only a live driver has stays beside it: that it was asked to stop, that the run is over or winds up, which trials
 are to be settled next. The driver performs instructions in order, with every Record journaled and synced before the
-first Launch. Why a run ends by its own settings is said in limits.py.
+first Launch. Why a run ends by its own settings is said in limits.py, what becomes of one trial in verdict.py.
 
 Left out: rungs and promotion (reports are recorded and counted), back-off between machine failures.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -32,7 +31,6 @@ from nas.limits import Budget, Stop
 from nas.pareto import Vector, dominates, worst
 from nas.records import (
     MACHINE_FAILURES,
-    SUSPECT_WHEN_REUSED,
     Adopted,
     Answered,
     AttemptAnswered,
@@ -60,14 +58,11 @@ from nas.records import (
     TrialEnded,
     TrialReported,
     WorkersChanged,
-    settles,
 )
+from nas.verdict import RECENT, deciding, diagnosed, failure_signature, needs_fresh_child, verdict
 
-MACHINE_RETRIES = 20  # attempts that a training may lose to machines before it is given up
 FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
 DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space counts as exhausted
-RECENT = 10  # distinct candidates looked at for a diagnosis ...
-ALIKE = 6  # ... and how many of them must have failed the same way
 
 EndReason = Literal["budget", "stopped", "exhausted", "diagnosis", "interrupted"]
 
@@ -358,20 +353,6 @@ class Search:
             return f"all {self.assignments:,} candidates of the space have been proposed"
         return ""
 
-    def _diagnosed(self) -> str:
-        """One failure in most of the last ten distinct candidates, in words; empty where there is none."""
-        if not self._recent:
-            return ""
-        (how, count) = Counter(failure for _, failure in self._recent).most_common(1)[0]
-        if not how or count < ALIKE:
-            return ""
-        trials = [number for number, failure in self._recent if failure == how]
-        outcome = self.history.trials[trials[-1]].outcome
-        message = outcome.message if isinstance(outcome, Failed) else ""
-        listed = ", ".join(map(str, trials))
-        kind = how.partition(":")[0]
-        return f"{count} of the last {len(self._recent)} candidates failed alike (trials {listed}): {kind}: {message}"
-
     # Being told ------------------------------------------------------------------------------------------------------
 
     def _record(self, event: Event, now: float, out: list[Instruction]) -> None:
@@ -437,7 +418,7 @@ class Search:
             self._original.pop(trial.proposal.hash, None)  # nothing is known of it: it may be proposed again
         if event.state != "duplicate":
             self._recent.append((trial.number, failure_signature(trial.outcome)))
-            self._diagnosis = self._diagnosed()
+            self._diagnosis = diagnosed(self._recent, self.history)
         match trial.outcome:
             case Succeeded():
                 worth = self.worth(trial.outcome)
@@ -488,42 +469,3 @@ class Search:
 
 _PLAIN = ("_original", "_repeats", "_counted", "_without_new_best", "_diagnosis", "_closed")
 _SETS = ("_waiting", "_unsettled", "_assigned")
-
-
-def verdict(trial: Trial) -> TrialEnded | None:
-    """How the trial ends by what became of its attempts, or None where it deserves another one."""
-    attempt = deciding(trial)
-    if attempt is None:
-        return None
-    succeeded = isinstance(trial.attempts[attempt].outcome, Succeeded)
-    return TrialEnded(trial.number, "completed" if succeeded else "failed", attempt)
-
-
-def deciding(trial: Trial, replicate: int = 0) -> int | None:
-    """The attempt that says how a training of the trial ends, or None where it deserves another one.
-
-    The first answer that settles it counts. What machines did is retried, up to MACHINE_RETRIES times.
-    """
-    for attempt in map(trial.attempts.__getitem__, trial.answers):
-        assert attempt.outcome is not None
-        if attempt.replicate == replicate and settles(attempt.outcome):
-            return attempt.attempt
-    tried = trial.training(replicate)
-    if sum(attempt.lost for attempt in tried) > MACHINE_RETRIES and not tried[-1].running:
-        return tried[-1].attempt
-    return None
-
-
-def needs_fresh_child(trial: Trial, replicate: int = 0) -> bool:
-    """Whether an earlier attempt failed in a way that a reused child may be to blame for."""
-    outcomes = (attempt.outcome for attempt in trial.training(replicate))
-    return any(isinstance(outcome, Failed) and outcome.kind in SUSPECT_WHEN_REUSED for outcome in outcomes)
-
-
-def failure_signature(outcome: Outcome | None) -> str:
-    """Equal for failures that look alike: the kind, and for errors the first line with its numbers blanked."""
-    if not isinstance(outcome, Failed):
-        return ""
-    if outcome.kind in ("error", "invalid", "crashed"):
-        return f"{outcome.kind}: " + re.sub(r"\d+", "#", outcome.message.partition("\n")[0])
-    return outcome.kind

@@ -40,7 +40,7 @@ from nas.controllers import Controller, Lessons, Teachable, make, parse, remarks
 from nas.controllers.proposals import every_draw
 from nas.errors import InputError
 from nas.limits import Budget
-from nas.machine import MACHINE_RETRIES, Search
+from nas.machine import Search
 from nas.records import (
     FAILURE_KINDS,
     Answered,
@@ -55,6 +55,7 @@ from nas.records import (
     Succeeded,
 )
 from nas.space import Costs, Space
+from nas.verdict import MACHINE_RETRIES
 
 # Small populations and short warm-ups: 20 trials then reach every part of a controller.
 CONTROLLERS: dict[str, Any] = {

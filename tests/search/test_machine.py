@@ -10,7 +10,7 @@ import pytest
 
 from nas import controllers
 from nas.limits import Budget
-from nas.machine import MACHINE_RETRIES, Cancel, End, Instruction, Launch, Record, Search
+from nas.machine import Cancel, End, Instruction, Launch, Record, Search
 from nas.records import (
     Answered,
     AttemptAnswered,
@@ -34,6 +34,7 @@ from nas.records import (
 )
 from nas.reward import RewardSettings, compute
 from nas.space import Space
+from nas.verdict import MACHINE_RETRIES
 
 FLOATS = {"hyperparameters": {"x": {"float": [0.0, 1.0]}}}
 FOUR = {"hyperparameters": {"x": {"choice": [1, 2]}, "y": {"choice": ["a", "b"]}}}

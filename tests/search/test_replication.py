@@ -19,7 +19,7 @@ from nas.cluster.inline import InlineExecutor
 from nas.config import CallableConfig, from_plain
 from nas.errors import Diverged, InputError
 from nas.leaderboard import rows
-from nas.machine import MACHINE_RETRIES, End, Search
+from nas.machine import End, Search
 from nas.objective import Context
 from nas.plan import Plan, finished
 from nas.records import (
@@ -39,6 +39,7 @@ from nas.replication import Wanted
 from nas.seeds import derive
 from nas.space import Candidate, Space
 from nas.store import snapshot
+from nas.verdict import MACHINE_RETRIES
 
 # The machine alone ---------------------------------------------------------------------------------------------------
 
