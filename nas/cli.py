@@ -106,6 +106,10 @@ def search(
     controller: Annotated[
         str | None, typer.Option(metavar="NAME", help="rl, evolution, random, or optuna:SAMPLER (optuna:tpe, ...).")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="How long each trial trains: none, asha, hyperband, median, extrapolate."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="How many trials train at once.")] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of the search, the split and every training.")
@@ -147,6 +151,7 @@ def search(
         "stop.patience": patience,
         "replicate.seeds": replicate,
         "controller": controller,
+        "scheduler": scheduler,
         "cluster.workers": workers,
         "seed": seed,
     }

@@ -29,13 +29,15 @@ from pydantic import (
     model_validator,
 )
 
-from nas import controllers, documents, shipped
+from nas import controllers, documents, schedulers, shipped
 from nas.cluster.settings import ClusterSettings
 from nas.controllers.settings import RLSettings, Settings
 from nas.documents import Document
 from nas.errors import InputError, Problem
 from nas.pareto import Vector
 from nas.reward import Direction, RewardSettings
+from nas.schedulers.settings import NoneSettings
+from nas.schedulers.settings import Settings as SchedulerSettings
 from nas.space.words import is_number
 from nas.train import metrics, sources
 from nas.train.plugin_files import Plugin, PluginFile
@@ -141,8 +143,12 @@ def _controller(value: Any) -> Settings:
     return value if isinstance(value, BaseModel) else controllers.parse(value)  # type: ignore[return-value]
 
 
-def _controller_plain(settings: Settings) -> dict[str, Any]:
+def _named_plain(settings: Settings | SchedulerSettings) -> dict[str, Any]:
     return {settings.kind: settings.model_dump(mode="json")}
+
+
+def _scheduler(value: Any) -> SchedulerSettings:
+    return value if isinstance(value, BaseModel) else schedulers.parse(value)  # type: ignore[return-value]
 
 
 def _placed(problem: Problem, document: Document | None, path: documents.KeyPath) -> Problem:
@@ -160,7 +166,8 @@ class RunConfig(BaseModel):
     name: Annotated[str, BeforeValidator(_run_name)]
     space: Annotated[str, Field(min_length=1)]  # the name of a shipped one, or a path (beside the config, or from here)
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    controller: Annotated[Settings, PlainValidator(_controller), PlainSerializer(_controller_plain)] = RLSettings()
+    controller: Annotated[Settings, PlainValidator(_controller), PlainSerializer(_named_plain)] = RLSettings()
+    scheduler: Annotated[SchedulerSettings, PlainValidator(_scheduler), PlainSerializer(_named_plain)] = NoneSettings()
     reward: RewardSettings = Field(default_factory=RewardSettings)
     budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings(trials=DEFAULT_TRIALS))
     stop: StopSettings = Field(default_factory=StopSettings)
@@ -327,13 +334,13 @@ def _find_files(task: Any, folder: Path) -> None:
 def _validated(document: Document, problems: list[Problem], plugins: Sequence[Plugin]) -> Config:
     """The config, or an InputError with ``problems`` and all that are found here."""
     data = dict(document.data)
-    try:  # on its own, because its settings depend on its name, and to name the places of its problems
-        data["controller"] = _controller_plain(
-            controllers.parse(data.get("controller", "rl"), document, ("controller",))
-        )
-    except InputError as error:
-        problems.extend(error.problems)
-        data.pop("controller", None)
+    # On their own, because their settings depend on their names, and to name the places of their problems.
+    for key, parse, default in (("controller", controllers.parse, "rl"), ("scheduler", schedulers.parse, "none")):
+        try:
+            data[key] = _named_plain(parse(data.get(key, default), document, (key,)))
+        except InputError as error:
+            problems.extend(error.problems)
+            data.pop(key, None)
     try:
         config = documents.validate(Config, dataclasses.replace(document, data=data))
     except InputError as error:
@@ -511,8 +518,9 @@ def changes(recorded: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
     absent = object()
     differing = [key for key in before | after if before.get(key, absent) != after.get(key, absent)]
     refused = [key for key in differing if key.partition(".")[0] not in (*MAY_CHANGE, "objective")]
-    if "controller.kind" in refused:  # which the settings of either follow
-        refused = [key for key in refused if key == "controller.kind" or not key.startswith("controller.")]
+    for part in ("controller", "scheduler"):
+        if f"{part}.kind" in refused:  # which the settings of either follow
+            refused = [key for key in refused if key == f"{part}.kind" or not key.startswith(f"{part}.")]
     if refused:
         raise InputError(
             *(_difference(key, before, after) for key in refused),
@@ -539,8 +547,11 @@ def _compared(config: RunConfig) -> dict[str, Any]:
     plain = config.plain()
     plugins = plain.pop("plugins", ())
     named = {Path(plugin["file"]).name: f"SHA-256 {plugin['sha256'][:12]}" for plugin in plugins}
-    (controller,) = plain["controller"]
-    return plain | {"plugins": named, "controller": {"kind": controller, **plain["controller"]}}
+    kinds = {}
+    for key in ("controller", "scheduler"):
+        (kind,) = plain[key]
+        kinds[key] = {"kind": kind, **plain[key]}
+    return plain | {"plugins": named, **kinds}
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

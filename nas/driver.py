@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nas import controllers, provenance, reward, seeds, snapshots, store, warm_start
+from nas import controllers, provenance, reward, schedulers, seeds, snapshots, store, warm_start
 from nas.cluster import Executor
 from nas.cluster.connect import visible_gpus
 from nas.cluster.inline import InlineExecutor
@@ -29,7 +29,7 @@ from nas.config import RunConfig
 from nas.errors import InputError, Interrupted
 from nas.history import History, Trial
 from nas.limits import Budget, Stop
-from nas.machine import AskToStop, Cancel, End, EndReason, Instruction, Launch, Record, Search
+from nas.machine import AskToStop, Cancel, End, EndReason, Forget, Instruction, Launch, Record, Search
 from nas.objective import Context, evaluate
 from nas.plan import Plan, going_on
 from nas.records import (
@@ -48,7 +48,8 @@ from nas.records import (
     Tick,
 )
 from nas.replication import Wanted, unfinished
-from nas.results import read_results
+from nas.results import forget_state, read_results
+from nas.schedulers.settings import whole_length
 from nas.space import Candidate
 
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
@@ -70,7 +71,8 @@ class Ended:
     def exit_code(self) -> int:
         if self.reason == "interrupted":
             return Interrupted.exit_code
-        return 0 if self.history.tally["completed"] and self.reason != "diagnosis" else 3
+        reached = self.history.tally["completed"] or self.history.tally["paused"]
+        return 0 if reached and self.reason != "diagnosis" else 3
 
 
 Observer = Callable[[Search, float], None]  # the machine, and the time now; called once a turn
@@ -160,14 +162,18 @@ def machine(plan: Plan) -> Search:
     budget, stop = config.budget, config.stop
     with config.blaming("stop", "reward"):
         target = stop.target(config.reward)
+    with config.blaming("scheduler"):
+        scheduler = schedulers.make(config.scheduler, config.seed, plan.epochs, len(config.reward.wishes))
     return Search(
         controller,
         partial(reward.compute, config.reward),
         Budget(budget.trials, budget.time, budget.device_seconds, budget.epochs),
         assignments,
         Stop(target, stop.patience, stop.device_seconds),
-        plan.epochs,
+        whole_length(config.scheduler, plan.epochs),
         Wanted(config.replicate.top, config.replicate.seeds),
+        scheduler,
+        partial(reward.progress, config.reward),
     )
 
 
@@ -267,6 +273,8 @@ class _Drive:
                     self.executor.stop(number, attempt)
                 case Cancel(number, attempt) if self.executor is not None:
                     self.executor.cancel(number, attempt)
+                case Forget(number, attempt):
+                    forget_state(self._trial_folder(number), attempt)
                 case Record() | AskToStop() | Cancel() | End():
                     pass
 
@@ -278,6 +286,7 @@ class _Drive:
 
     def _attempt(self, trial: Trial, attempt: int, replicate: int, *, fresh: bool = False) -> Attempt:
         number, proposal, folder = trial.number, trial.proposal, self._trial_folder(trial.number)
+        this = trial.attempts[attempt] if attempt < len(trial.attempts) else None
         return Attempt(
             run=self._run_id(),
             trial=number,
@@ -288,6 +297,9 @@ class _Drive:
             folder=str(folder / f"r{replicate}" if replicate else folder),
             fresh=fresh,
             deadline=self.plan.deadline,
+            until=this.until if this else None,
+            saved=this.saved if this else None,
+            since=0 if replicate else trial.since,
             replicate=replicate,
         )
 

@@ -17,6 +17,7 @@ from nas.records import (
     MACHINE_FAILURES,
     AttemptAnswered,
     AttemptStarted,
+    AttemptStopped,
     BudgetChanged,
     DriverTookOver,
     Event,
@@ -32,12 +33,13 @@ from nas.records import (
     Succeeded,
     Taught,
     TrialEnded,
+    TrialPaused,
     TrialReported,
     WorkersChanged,
     event_from_json,
 )
 
-TrialState = Literal["pending", "running", "completed", "failed", "duplicate"]
+TrialState = Literal["pending", "running", "paused", "completed", "failed", "duplicate"]
 
 
 @dataclass(slots=True)
@@ -49,8 +51,11 @@ class AttemptRecord:
     outcome: Outcome | None = None
     abandoned: bool = False  # its driver is gone: nobody waits for it, though its result may still be found
     step: int = 0  # of its last report, or what its answer says
-    epochs: int = 0  # that it has trained: its steps, and those before it began anew
+    epochs: int = 0  # that it has trained: its steps beyond those it went on from, and those before it began anew
     replicate: int = 0  # which training of the trial it is an attempt at; 0: the search's own
+    until: int | None = None  # the step at which it pauses
+    saved: int | None = None  # the attempt that it goes on from
+    stopped: str = ""  # why a scheduler had it end with what it reached
 
     @property
     def running(self) -> bool:
@@ -73,8 +78,11 @@ class Trial:
     state: TrialState = "pending"
     attempts: list[AttemptRecord] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)  # attempts in the order in which they answered
-    outcome: Outcome | None = None  # the one that counts, when the trial has ended
+    outcome: Outcome | None = None  # the one that counts, when the trial has ended or paused
     ended: float | None = None
+    since: int = 0  # the first attempt after the last pause: those before it answer for nothing any more
+    reached: int = 0  # the step at which it ended or paused, where it is known
+    whole: bool = True  # nobody cut it short there
     reports: list[tuple[int, int, Mapping[str, float]]] = field(default_factory=list)  # (attempt, step, metrics)
     late: list[tuple[int, Outcome]] = field(default_factory=list)
     replicates: list[Outcome | None] = field(default_factory=list)  # how each one ended, from the first; None: not yet
@@ -103,20 +111,30 @@ class Trial:
     def awaits(self, attempt: int) -> bool:
         """Whether the attempt's answer may still say how its training ends."""
         one = self.attempts[attempt]
-        return one.outcome is None and (self.replicates[one.replicate - 1] is None if one.replicate else self.open)
+        return one.outcome is None and (
+            self.replicates[one.replicate - 1] is None if one.replicate else self._waits_for(attempt)
+        )
+
+    def _waits_for(self, attempt: int) -> bool:
+        return self.open and attempt >= self.since
 
     def curve(self) -> list[tuple[int, Mapping[str, float]]]:
-        """(step, metrics) of the attempt that counts: the answered one, else the latest that reported.
+        """(step, metrics) of the attempt that counts, and of those that it went on from: the answered one, else the
+        latest that reported.
 
         Where that began anew (a trial that diverged in bf16 is repeated in fp32), of what it did last.
         """
         if not self.reports:
             return []
         answered = [a.attempt for a in self.attempts if a.outcome is not None and a.outcome is self.outcome]
-        wanted = answered[0] if answered else self.reports[-1][0]
+        wanted: set[int] = set()
+        at: int | None = answered[0] if answered else self.reports[-1][0]
+        while at is not None:
+            wanted.add(at)
+            at = self.attempts[at].saved
         curve: list[tuple[int, Mapping[str, float]]] = []
         for attempt, step, metrics in self.reports:
-            if attempt == wanted:
+            if attempt in wanted:
                 if curve and step <= curve[-1][0]:
                     curve.clear()
                 curve.append((step, metrics))
@@ -177,7 +195,11 @@ class History:
             case TrialReported():
                 trial = self.trials[event.trial]
                 trial.reports.append((event.attempt, event.step, event.metrics))
-                self._trained(trial.attempts[event.attempt], event.step)
+                self._trained(trial.attempts[event.attempt], event.step, reported=True)
+            case AttemptStopped():
+                self.trials[event.trial].attempts[event.attempt].stopped = event.reason
+            case TrialPaused():
+                self._trial_paused(event)
             case TrialEnded():
                 self._trial_ended(event, time)
             case ReplicationBegun():
@@ -234,12 +256,27 @@ class History:
 
     def _attempt_started(self, event: AttemptStarted, time: float) -> None:
         trial = self.trials[event.trial]
-        trial.attempts.append(AttemptRecord(event.attempt, time, event.fresh, replicate=event.replicate))
-        if not event.replicate:
-            trial.state = "running"
+        begins = 0 if event.saved is None else trial.attempts[event.saved].step
+        trial.attempts.append(
+            AttemptRecord(
+                event.attempt,
+                time,
+                event.fresh,
+                step=begins,
+                replicate=event.replicate,
+                until=event.until,
+                saved=event.saved,
+            )
+        )
+        if event.replicate:
+            trial.replicates += [None] * (event.replicate - len(trial.replicates))
+            self.replicated.setdefault(trial.number, event.replicate)  # where one trial alone is folded
             return
-        trial.replicates += [None] * (event.replicate - len(trial.replicates))
-        self.replicated.setdefault(trial.number, event.replicate)  # where one trial alone is folded
+        if trial.state == "paused":
+            self.tally["paused"] -= 1
+            self.open[trial.number] = trial
+            trial.since = event.attempt
+        trial.state = "running"
 
     def _replication_begun(self, event: ReplicationBegun) -> None:
         self.replication = event
@@ -259,12 +296,23 @@ class History:
         if trial.open and trial.running_attempt() is None:
             trial.state = "pending"
 
-    def _trained(self, attempt: AttemptRecord, step: int) -> None:
-        """It has come so far. A step back is a new beginning: what diverged in bf16 is repeated in fp32."""
-        more = step - attempt.step if step >= attempt.step else max(0, step)
+    def _trained(self, attempt: AttemptRecord, step: int, *, reported: bool = False) -> None:
+        """It has come so far. A step back is a new beginning: what diverged in bf16 is repeated in fp32.
+
+        So is a first report of no further step than what it should have gone on from: the state was gone.
+        """
+        anew = step < attempt.step or (reported and step == attempt.step and not attempt.epochs)
+        more = max(0, step) if anew else step - attempt.step
         attempt.step = step
         attempt.epochs += more
         self.epochs_trained += more
+
+    def _trial_paused(self, event: TrialPaused) -> None:
+        trial = self.trials[event.trial]
+        trial.state, trial.outcome = "paused", trial.attempts[event.attempt].outcome
+        trial.reached, trial.whole = event.step, False
+        self.open.pop(trial.number, None)
+        self.tally["paused"] += 1
 
     def _trial_ended(self, event: TrialEnded, time: float) -> None:
         trial = self.trials[event.trial]
@@ -275,8 +323,10 @@ class History:
             self.failed.append(trial.number)
         if event.attempt is not None:
             trial.outcome = _counting(trial.training(), event.attempt)
+            trial.reached, trial.whole = trial.attempts[event.attempt].step, not event.short
         elif event.state == "duplicate" and trial.duplicate_of is not None:
-            trial.outcome = self.trials[trial.duplicate_of].outcome
+            original = self.trials[trial.duplicate_of]
+            trial.outcome, trial.reached, trial.whole = original.outcome, original.reached, original.whole
         elif event.state == "failed":
             trial.outcome = Failed("invalid", trial.proposal.invalid)
 
@@ -371,8 +421,8 @@ def _counting(attempts: Sequence[AttemptRecord], which: int) -> Outcome:
 
 
 def epochs_of(outcome: Outcome) -> int:
-    """That an attempt with this outcome trained, by its metric ``epochs``; 0 where it does not say."""
-    return int(outcome.metrics.get("epochs", 0)) if isinstance(outcome, Succeeded) else 0
+    """The step that an attempt with this outcome came to, as it says or by its metric ``epochs``; 0 where neither."""
+    return max(outcome.step, int(outcome.metrics.get("epochs", 0))) if isinstance(outcome, Succeeded) else 0
 
 
 def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

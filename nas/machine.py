@@ -9,14 +9,17 @@ What only a live driver has stays beside it: that it was asked to stop, that the
 are to be settled next. The driver performs instructions in order, with every Record journaled and synced before the
 first Launch. Why a run ends by its own settings is said in limits.py, what becomes of one trial in verdict.py.
 
-Left out: rungs and promotion (reports are recorded and counted), back-off between machine failures.
+How long a trial trains is its scheduler's to say (schedulers/): one that pauses is open no more, and so costs no turn
+anything, until it is promoted into a free slot by another attempt.
+
+Left out: back-off between machine failures.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from heapq import heappop, heappush
 from typing import Any, Literal
@@ -25,8 +28,9 @@ import orjson
 
 from nas import replication
 from nas.controllers import Controller, Teachable
+from nas.controllers.fidelity import WHOLE
 from nas.errors import InputError
-from nas.history import History, Trial
+from nas.history import AttemptRecord, History, Trial, epochs_of
 from nas.limits import Budget, Stop
 from nas.pareto import Vector, dominates, worst
 from nas.records import (
@@ -35,6 +39,7 @@ from nas.records import (
     Answered,
     AttemptAnswered,
     AttemptStarted,
+    AttemptStopped,
     CandidateFailure,
     DriverTookOver,
     Event,
@@ -56,9 +61,11 @@ from nas.records import (
     Taught,
     Tick,
     TrialEnded,
+    TrialPaused,
     TrialReported,
     WorkersChanged,
 )
+from nas.schedulers import NoScheduler, Promotion, Scheduler
 from nas.verdict import RECENT, deciding, diagnosed, failure_signature, needs_fresh_child, verdict
 
 FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
@@ -95,12 +102,20 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing will go on any more from the state that this attempt left."""
+
+    trial: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     reason: EndReason
     message: str = ""
 
 
-Instruction = Record | Launch | AskToStop | Cancel | End
+Instruction = Record | Launch | AskToStop | Cancel | Forget | End
 
 
 @dataclass(slots=True)
@@ -118,11 +133,15 @@ class Search:
     stop: Stop = field(default_factory=Stop)
     full_length: int | None = None  # epochs of a whole attempt, where they are known
     replicate: replication.Wanted = field(default_factory=replication.Wanted)
+    scheduler: Scheduler = field(default_factory=NoScheduler)
+    progress: Callable[[Mapping[str, float]], float | None] = lambda metrics: None  # of a report, for the scheduler
     history: History = field(default_factory=History)
     stopping: bool = False
     over: End | None = None
     # Rewards and trials of those that completed: what none dominates, of equals the earlier; with one objective, one.
+    # Where trials are cut short, of those that came as far as any.
     best: list[tuple[Vector, int]] = field(default_factory=list)
+    _longest: int = 0  # the step that these reached, or WHOLE
     worst: Vector | None = None  # of each objective, among these
     _running: set[tuple[int, int]] = field(default_factory=set)
     _waiting: set[int] = field(default_factory=set)  # trials that want an attempt
@@ -165,6 +184,7 @@ class Search:
                 if (trial, attempt) in self._running:
                     self._reporter = (trial, attempt)
                     self._record(TrialReported(trial, attempt, step, metrics), now, out)
+                    self._look_at(trial, attempt, step, now, out)
             case StopRequested():
                 self.stopping = True
             case Tick():
@@ -186,29 +206,52 @@ class Search:
         """
         again = [self.history.trials[number] for number in self.history.replicated]
         trials = orjson.dumps([self._closed, list(self.history.open.values()), again], default=str)
-        return sha256(trials + self.controller.save()).hexdigest()
+        return sha256(trials + self.controller.save() + orjson.dumps(self.scheduler.save())).hexdigest()
 
     def _answered(self, number: int, attempt: int, outcome: Outcome, now: float, out: list[Instruction]) -> None:
         trial = self.history.trials[number]
         if not trial.awaits(attempt):
             self._record(LateResult(number, attempt, outcome), now, out)
             return
-        self._record(AttemptAnswered(number, attempt, self._scorable(outcome)), now, out)
+        self._record(AttemptAnswered(number, attempt, self._scorable(trial, attempt, outcome)), now, out)
         replicate = trial.attempts[attempt].replicate
         rival = trial.running_attempt(replicate)
         if rival and deciding(trial, replicate) is not None:  # the result of an earlier driver's attempt came first
             out.append(Cancel(number, rival.attempt))
 
-    def _scorable(self, outcome: Outcome) -> Outcome:
-        """A success without the metric that the reward needs is a failure of the objective."""
+    def _look_at(self, number: int, attempt: int, step: int, now: float, out: list[Instruction]) -> None:
+        """Whether the scheduler has seen enough of a trial that has just reported; it is asked to stop once."""
+        if self.scheduler.watches and not self.history.trials[number].attempts[attempt].stopped:
+            why = self.scheduler.stops(number, self.full_length)
+            if why:
+                self._record(AttemptStopped(number, attempt, step, why), now, out)
+                out.append(AskToStop(number, attempt))
+
+    def _scorable(self, trial: Trial, attempt: int, outcome: Outcome) -> Outcome:
+        """A success without what reward or scheduler need is a failure of the objective."""
         if isinstance(outcome, Failed):
             return outcome
         try:
             self.worth(outcome)
+            self._require_reports(trial, attempt, outcome)
         except InputError as error:
             notes = {**outcome.notes, "metrics": dict(outcome.metrics)}
             return Failed("error", str(error), "", outcome.seconds, notes, outcome.fresh, outcome.place)
         return outcome
+
+    def _require_reports(self, trial: Trial, attempt: int, outcome: Succeeded) -> None:
+        """Raises InputError where the scheduler can see nothing of a trial: it would quietly do nothing."""
+        if self.scheduler.name == "none":
+            return
+        remedy = "call context.report(step, metrics) in the objective, or take scheduler none"
+        if not trial.attempts[attempt].step and not epochs_of(outcome):
+            raise InputError(f"scheduler {self.scheduler.name} looks at reports, and the objective made none: {remedy}")
+        said = [metrics for number, _, metrics in trial.reports if number == attempt] if self.scheduler.watches else []
+        if said and all(self.progress(metrics) is None for metrics in said):
+            raise InputError(
+                f"scheduler {self.scheduler.name} looks for the reward's metric in the reports, and these hold "
+                f"{', '.join(said[-1]) or 'nothing'}: {remedy}"
+            )
 
     def _settle(self, now: float, out: list[Instruction]) -> None:
         """End the trials whose attempts (or whose original) have said enough."""
@@ -219,42 +262,75 @@ class Search:
             self._unsettled.clear()
             trial = self.history.open.get(heappop(ahead))
             ending = self._ending(trial) if trial else None
-            if ending is not None:
+            if trial and ending is not None:
                 self._record(ending, now, out)
+                out += [Forget(trial.number, a) for a in _states(trial) if a != ending.attempt or not _pauses(ending)]
         for trial, replicate in list(replication.unfinished(self.history)):
             if (attempt := deciding(trial, replicate)) is not None:
                 self._record(ReplicateEnded(trial.number, replicate, attempt), now, out)
 
-    def _ending(self, trial: Trial) -> TrialEnded | None:
+    def _ending(self, trial: Trial) -> TrialEnded | TrialPaused | None:
         if trial.duplicate_of is not None:
             return None if trial.duplicate_of in self.history.open else TrialEnded(trial.number, "duplicate")
         if trial.proposal.invalid:
             return TrialEnded(trial.number, "failed")
-        return verdict(trial)
+        ending = verdict(trial)
+        if self.scheduler.watches and isinstance(ending, TrialEnded) and ending.state == "completed":
+            return replace(ending, short=self._is_short(trial, ending))
+        return ending
+
+    def _is_short(self, trial: Trial, ending: TrialEnded) -> bool:
+        """Whether it was stopped; the word may have come too late, or a killed driver have given it unrecorded."""
+        attempt = trial.attempts[ending.attempt or 0]
+        stopped = attempt.stopped or (isinstance(attempt.outcome, Succeeded) and attempt.outcome.stopped)
+        return bool(stopped) and not (self.full_length is not None and attempt.step >= self.full_length)
 
     def _start(self, now: float, out: list[Instruction]) -> None:
         while not self.stopping and not self._diagnosis and len(self._running) < self.history.workers:
             if self._used_up(now):
                 return
             if self._waiting:
-                self._launch(min(self._waiting), 0, now, out)
+                self._launch(min(self._waiting), now, out)
+            elif promotion := self._promotion(now):
+                self._promote(promotion, now, out)
             elif wanting := self._wanting():
-                self._launch(*wanting, now, out)
+                number, replicate = wanting
+                self._begin(self.history.trials[number], replicate, None, None, now, out)
             elif not self._enough(now) and not self._exhausted():
                 proposal = self.controller.ask(len(self.history.trials))
                 if isinstance(proposal, Exhausted):
                     self._nothing_left = proposal.reason
-                    return
+                    continue  # what paused may go on
                 self._record(Proposed(proposal, self._original.get(proposal.hash)), now, out)
                 self._settle(now, out)
             else:
                 return
 
-    def _launch(self, number: int, replicate: int, now: float, out: list[Instruction]) -> None:
+    def _launch(self, number: int, now: float, out: list[Instruction]) -> None:
+        """A trial's first attempt, or once more what its last one was to do."""
         trial = self.history.trials[number]
+        last = next(reversed(trial.training()), None)
+        until, saved = (last.until, last.saved) if last else (self.scheduler.first(number), None)
+        self._begin(trial, 0, until, saved, now, out)
+
+    def _promotion(self, now: float) -> Promotion | None:
+        """A paused trial for a free slot, unless a rule to stop by holds."""
+        if self.scheduler.name == "none" or self._stops(now):
+            return None
+        no_more = self._trials_are_up() or bool(self._exhausted())
+        return self.scheduler.promotion(closing=no_more and not self._running)
+
+    def _promote(self, promotion: Promotion, now: float, out: list[Instruction]) -> None:
+        trial = self.history.trials[promotion.trial]
+        paused = next(a for a in trial.attempts if a.outcome is not None and a.outcome is trial.outcome)
+        self._begin(trial, 0, promotion.until, paused.attempt, now, out)
+
+    def _begin(
+        self, trial: Trial, replicate: int, until: int | None, saved: int | None, now: float, out: list[Instruction]
+    ) -> None:
         attempt, fresh = len(trial.attempts), needs_fresh_child(trial, replicate)
-        self._record(AttemptStarted(number, attempt, fresh, replicate), now, out)
-        out.append(Launch(number, attempt, fresh))
+        self._record(AttemptStarted(trial.number, attempt, fresh, replicate, until, saved), now, out)
+        out.append(Launch(trial.number, attempt, fresh))
 
     def _wanting(self) -> tuple[int, int] | None:
         """The next (trial, replicate) to be launched, while replicates are wanted."""
@@ -262,7 +338,14 @@ class Search:
 
     def _replicate(self, now: float, out: list[Instruction]) -> None:
         """When the search has ended by itself: say which trials are to be replicated, unless all of them are."""
-        if not self.replicate.seeds or self._running or self._waiting or self._diagnosis or self._wanting():
+        if (
+            not self.replicate.seeds
+            or self._running
+            or self._waiting
+            or self._diagnosis
+            or self._wanting()
+            or self._promotion(now)
+        ):
             return
         if not (self._enough(now) or self._exhausted()):
             return
@@ -280,7 +363,7 @@ class Search:
             self._wind_up(now, out)
         elif self._running:
             return
-        elif (self._waiting or self._wanting()) and not self.stopping:
+        elif not self.stopping and (self._waiting or self._wanting() or self._promotion(now)):
             return  # for a slot
         elif self._wanting():
             self._end(End("interrupted"), now, out)
@@ -311,11 +394,15 @@ class Search:
             self._cut_off(now, out)
 
     def _trained_its_last(self, key: tuple[int, int]) -> bool:
-        return key == self._reporter if self.full_length is None else self._step(key) >= self.full_length
+        length = self._attempt(key).until or self.full_length
+        return key == self._reporter if length is None else self._step(key) >= length
 
     def _step(self, key: tuple[int, int]) -> int:
+        return self._attempt(key).step
+
+    def _attempt(self, key: tuple[int, int]) -> AttemptRecord:
         trial, attempt = key
-        return self.history.trials[trial].attempts[attempt].step
+        return self.history.trials[trial].attempts[attempt]
 
     def _cut_off(self, now: float, out: list[Instruction]) -> None:
         cut = len(({trial for trial, _ in self._running} & self.history.open.keys()) | self._waiting)
@@ -364,6 +451,7 @@ class Search:
         if isinstance(event, DriverTookOver) and self.history.ended and self.history.ended.reason == "diagnosis":
             self._recent.clear()
             self._diagnosis = ""  # going on after a diagnosis means that its cause was seen to
+        paused = self._paused(event)
         self.history.apply(event, time)
         match event:
             case Taught(lessons=lessons) if isinstance(self.controller, Teachable):
@@ -374,9 +462,16 @@ class Search:
                 self._unsettled |= self._waiting  # some may have been lost too often
             case Proposed():
                 self._proposed(event)
-            case AttemptStarted(trial, attempt):
+            case AttemptStarted(trial, attempt, _, replicate, until):
                 self._waiting.discard(trial)
                 self._running.add((trial, attempt))
+                if paused is not None:
+                    self.scheduler.promoted(trial, paused, until)
+                if not replicate:
+                    self.scheduler.began(trial)
+            case TrialReported(trial, _, step, metrics) if self.scheduler.watches:
+                if (value := self.progress(metrics)) is not None:
+                    self.scheduler.reported(trial, step, value)
             case AttemptAnswered(trial, attempt):
                 self._running.discard((trial, attempt))
                 if trial in self.history.open:
@@ -387,8 +482,17 @@ class Search:
                 self._running.discard((trial, attempt))
                 if trial not in self.history.open:
                     self._close(event)
+            case TrialPaused():
+                self._trial_paused(event)
             case TrialEnded():
                 self._trial_ended(event)
+
+    def _paused(self, event: Event) -> int | None:
+        """The rung at which the trial waits that an event promotes; None for any other event."""
+        if self.scheduler.name == "none" or not isinstance(event, AttemptStarted):
+            return None
+        trial = self.history.trials[event.trial]
+        return trial.reached if trial.state == "paused" else None
 
     def _result(self, lesson: Lesson) -> Reward | CandidateFailure:
         return CandidateFailure(lesson.failure) if lesson.failure else self.reward(lesson.metrics, lesson.seconds)
@@ -408,34 +512,85 @@ class Search:
         self._original[proposal.hash] = proposal.number
         (self._unsettled if proposal.invalid else self._waiting).add(proposal.number)
 
-    def _trial_ended(self, event: TrialEnded) -> None:
+    def _trial_paused(self, event: TrialPaused) -> None:
         trial = self.history.trials[event.trial]
+        self._settled(trial)
+        if not trial.since:
+            self._looked_at(trial)
+        assert isinstance(trial.outcome, Succeeded)
+        worth = self._told(trial)
+        self.scheduler.paused(trial.number, event.step, worth.vector)
+        self.controller.tell(trial.proposal, worth)
+        self._compare(worth.vector, trial)
+
+    def _settled(self, trial: Trial) -> None:
         self._close(trial)
         self._waiting.discard(trial.number)
         self._unsettled.discard(trial.number)
         self._unsettled.update(self._duplicates.pop(trial.number, ()))
+
+    def _looked_at(self, trial: Trial) -> None:
+        self._recent.append((trial.number, failure_signature(trial.outcome)))
+        self._diagnosis = diagnosed(self._recent, self.history)
+
+    def _told(self, trial: Trial) -> Reward:
+        """What the trial is worth by the outcome that counts; under a scheduler with what it was worth at each rung."""
+        outcome = trial.outcome
+        assert isinstance(outcome, Succeeded)
+        worth = self.worth(outcome)
+        if self.scheduler.name == "none":
+            return worth
+        reports = dict(trial.curve())
+        metrics = {
+            step: {**outcome.metrics, **reports[step]}
+            for step in self.scheduler.rungs(trial.reached)
+            if step in reports
+        }
+        curve = {step: self.reward(known, outcome.seconds).vector for step, known in metrics.items()}
+        if trial.whole or trial.state == "paused" or not curve:
+            curve[WHOLE if trial.whole else trial.reached] = worth.vector
+        return Reward(worth.vector, worth.metrics, list(curve.items()), again=trial.since > 0)
+
+    def _trial_ended(self, event: TrialEnded) -> None:
+        trial = self.history.trials[event.trial]
+        self._settled(trial)
         if event.state == "failed" and isinstance(trial.outcome, Failed) and trial.outcome.kind in MACHINE_FAILURES:
             self._original.pop(trial.proposal.hash, None)  # nothing is known of it: it may be proposed again
-        if event.state != "duplicate":
-            self._recent.append((trial.number, failure_signature(trial.outcome)))
-            self._diagnosis = diagnosed(self._recent, self.history)
+        if event.state != "duplicate" and (event.state == "failed" or not trial.since):
+            self._looked_at(trial)
         match trial.outcome:
             case Succeeded():
-                worth = self.worth(trial.outcome)
+                worth = self._told(trial)
                 self.controller.tell(trial.proposal, worth)
                 if event.state == "completed":
-                    self._compare(worth.vector, trial.number)
-            case Failed(kind) if kind not in MACHINE_FAILURES:
-                self.controller.tell(trial.proposal, CandidateFailure(kind))
-                self._without_new_best += event.state == "failed"
+                    self.scheduler.ended(trial.number, worth.vector)
+                    self._compare(worth.vector, trial)
+            case Failed(kind):
+                if event.state == "failed":
+                    self.scheduler.ended(trial.number, None)
+                if kind not in MACHINE_FAILURES:
+                    self.controller.tell(trial.proposal, CandidateFailure(kind, again=trial.since > 0))
+                    self._without_new_best += event.state == "failed" and not trial.since
+                if trial.since:  # what it was worth before is no more
+                    self.best = [one for one in self.best if one[1] != trial.number]
+                    self._longest *= bool(self.best)
 
-    def _compare(self, reward: Vector, trial: int) -> None:
-        grew = not any(dominates(other, reward) or other == reward for other, _ in self.best)
-        self._without_new_best = 0 if grew else self._without_new_best + 1
+    def _compare(self, reward: Vector, trial: Trial) -> None:
+        """Whether that is a new best: only those that came as far as any are compared."""
+        reached = WHOLE if trial.whole else trial.reached
         self.worst = reward if self.worst is None else worst([self.worst, reward])
-        if not any(dominates(other, reward) or (other == reward and number < trial) for other, number in self.best):
+        if reached > self._longest:
+            self.best, self._longest = [], reached
+        grew = reached == self._longest and not any(
+            dominates(other, reward) or other == reward for other, _ in self.best
+        )
+        if grew or not trial.since:
+            self._without_new_best = 0 if grew else self._without_new_best + 1
+        if reached == self._longest and not any(
+            dominates(other, reward) or (other == reward and number < trial.number) for other, number in self.best
+        ):
             ahead = [one for one in self.best if one[0] != reward and not dominates(reward, one[0])]
-            self.best = [*ahead, (reward, trial)]
+            self.best = [*ahead, (reward, trial.number)]
 
     def _close(self, what: Trial | LateResult) -> None:
         self._closed = sha256(self._closed.encode() + orjson.dumps(what, default=str)).hexdigest()
@@ -450,7 +605,8 @@ class Search:
         kept = {name: getattr(self, name) for name in _PLAIN}
         sets = {name: list(getattr(self, name)) for name in (*_SETS, "_running", "_recent")}
         duplicates = list(self._duplicates.items())
-        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, "best": self.best, "worst": self.worst})
+        best = {"best": self.best, "worst": self.worst, "scheduler": self.scheduler.save()}
+        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, **best})
 
     def load(self, state: bytes, history: History) -> None:
         """Take on what ``save`` returned, with the history of then; the controller's state is loaded apart."""
@@ -465,7 +621,17 @@ class Search:
         self._duplicates = dict(data["_duplicates"])
         self.best = [(tuple(reward), trial) for reward, trial in data["best"]]
         self.worst = data["worst"] and tuple(data["worst"])
+        self.scheduler.load(data["scheduler"])
 
 
-_PLAIN = ("_original", "_repeats", "_counted", "_without_new_best", "_diagnosis", "_closed")
+_PLAIN = ("_original", "_repeats", "_counted", "_without_new_best", "_longest", "_diagnosis", "_closed")
 _SETS = ("_waiting", "_unsettled", "_assigned")
+
+
+def _pauses(ending: TrialEnded | TrialPaused) -> bool:
+    return isinstance(ending, TrialPaused)
+
+
+def _states(trial: Trial) -> list[int]:
+    """Attempts that may have left one."""
+    return [one.attempt for one in trial.attempts if one.until is not None]

@@ -57,6 +57,7 @@ class Context:
     saved: Path | None = None  # where an earlier attempt of this trial left its state; None: begin anew
     folder: Path | None = None  # this attempt's own, for such state; None where nothing will go on from it
     reached: int = 0  # the step of the last report
+    stopped: bool = False  # that report was answered: stop
 
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Publish metrics reached at a step (finite numbers alone). True: stop, and return what you have.
@@ -65,8 +66,8 @@ class Context:
         """
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         self.reached = int(step)
-        told = self.on_report(self.reached, finite)
-        return told or (self.until is not None and self.reached >= self.until)
+        self.stopped = self.on_report(self.reached, finite)
+        return self.stopped or (self.until is not None and self.reached >= self.until)
 
     def note(self, **facts: Any) -> None:
         """Record facts of the attempt: numbers (NumPy's too), strings, null, lists and mappings of them.
@@ -111,7 +112,15 @@ def evaluate(
     if bad:
         return failed("diverged", "the objective returned " + ", ".join(f"{name} = {bad[name]}" for name in bad))
     seconds = time.monotonic() - started
-    return Succeeded(metrics, seconds, dict(context.notes), fresh=fresh, place=place, step=context.reached)
+    return Succeeded(
+        metrics,
+        seconds,
+        dict(context.notes),
+        fresh=fresh,
+        place=place,
+        step=context.reached,
+        stopped=context.stopped,
+    )
 
 
 def _as_metrics(result: Any) -> dict[str, float]:

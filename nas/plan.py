@@ -209,7 +209,7 @@ def finished(history: History, config: RunConfig | None = None) -> bool:
         return True
     if config.stop == recorded.stop and (history.ended.reason == "stopped" or budget == recorded.budget):
         return True
-    trained, open_ = history.tally["completed"] + history.tally["failed"], history.open.values()
+    trained, open_ = sum(history.tally[state] for state in ("completed", "failed", "paused")), history.open.values()
     return budget.trials is not None and trained >= budget.trials and all(t.duplicate_of is not None for t in open_)
 
 

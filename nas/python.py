@@ -80,6 +80,7 @@ def search(
     stop: Mapping[str, Any] | None = None,
     replicate: int | Mapping[str, Any] = 0,
     controller: str | Mapping[str, Any] = "rl",
+    scheduler: str | Mapping[str, Any] = "none",
     reward: Mapping[str, Any] | None = None,
     seed: int = 0,
     cluster: Mapping[str, Any] | None = None,
@@ -102,6 +103,8 @@ def search(
         replicate: with how many other seeds the best trials are evaluated again when the search has ended; which ones:
             {"top": 5, "seeds": 3}. They are ranked by their means then.
         controller: as in a config: "rl", "evolution", "random", "optuna:tpe", {"rl": {...}}, ...
+        scheduler: as in a config: "none", "median", {"asha": {"max_resource": 27}}, ... Trials are then trained for
+            different lengths: the objective must report, and obey its reports (see objective.Context).
         reward: as in a config, e.g. {"minimize": "loss"} or {"objectives": {"loss": "minimize", "size": "minimize"}};
             the default maximizes the number returned.
         cluster: as in a config, e.g. {"workers": 4}, or {"kind": "inline"} for this process alone.
@@ -134,6 +137,7 @@ def search(
             "deadline": deadline,
             "seed": seed,
             "controller": controller,
+            "scheduler": scheduler,
             "reward": reward or {"maximize": VALUE},
             "budget": {"trials": trials, "time": time, "device_seconds": device_seconds, "epochs": epochs},
             "stop": stop or {},

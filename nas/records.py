@@ -67,13 +67,25 @@ class Reward:
 
     vector: tuple[float, ...]  # by objective: one, or as many as the run has
     metrics: Mapping[str, float]
+    curve: Sequence[
+        tuple[int, tuple[float, ...]]
+    ]  # under a scheduler: its vectors by rung; see controllers/fidelity.py
+    again: bool  # this trial was told before, of a shorter training: this takes that one's place
 
-    def __init__(self, worth: float | Sequence[float], metrics: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        worth: float | Sequence[float],
+        metrics: Mapping[str, float] | None = None,
+        curve: Sequence[tuple[int, tuple[float, ...]]] = (),
+        again: bool = False,
+    ) -> None:
         vector = tuple(worth) if isinstance(worth, Sequence) else (worth,)
         if not vector or not all(map(math.isfinite, vector)):
             raise ValueError(f"a reward must be finite, not {worth}")
         object.__setattr__(self, "vector", vector)
         object.__setattr__(self, "metrics", {} if metrics is None else metrics)
+        object.__setattr__(self, "curve", curve)
+        object.__setattr__(self, "again", again)
 
     @property
     def value(self) -> float:
@@ -87,6 +99,7 @@ class CandidateFailure:
     """What the candidate itself did wrong. Controllers count it as the worst reward told so far (see controllers)."""
 
     kind: FailureKind
+    again: bool = False  # as of a reward
 
 
 # What an attempt is and how it ends ----------------------------------------------------------------------------------
@@ -121,6 +134,7 @@ class Succeeded:
     fresh: bool = True  # the child had trained nothing before
     place: str = ""  # host/pid of the child
     step: int = 0  # of its last report; 0 where it made none
+    stopped: bool = False  # it was told to stop there, and not because it was to pause
     outcome: str = field(default="succeeded", init=False)
 
     def __post_init__(self) -> None:
@@ -273,6 +287,8 @@ class AttemptStarted:
     attempt: int
     fresh: bool = False
     replicate: int = 0  # 0 is the search's own training
+    until: int | None = None  # the step at which it pauses; None: it goes to its end
+    saved: int | None = None  # the attempt that paused, and from whose state it goes on
     event: str = field(default="attempt_started", init=False)
 
 
@@ -296,12 +312,34 @@ class TrialReported:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptStopped:
+    """The scheduler's word at a report: the attempt is asked to end with what it has reached."""
+
+    trial: int
+    attempt: int
+    step: int  # that it had reported
+    reason: str
+    event: str = field(default="attempt_stopped", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPaused:
+    """It reached its rung and waits there; a later attempt may go on."""
+
+    trial: int
+    attempt: int  # whose answer counts, and whose state is gone on from
+    step: int  # the rung
+    event: str = field(default="trial_paused", init=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """Exactly one for each trial, however many attempts it took."""
+    """At most one for each trial, however many attempts it took; none for one that stays paused."""
 
     trial: int
     state: Literal["completed", "failed", "duplicate"]
     attempt: int | None = None  # whose answer counts; None for a duplicate or one never launched
+    short: bool = False  # a scheduler had it end before it was trained in full
     event: str = field(default="trial_ended", init=False)
 
 
@@ -354,6 +392,8 @@ Event = (
     | AttemptStarted
     | AttemptAnswered
     | TrialReported
+    | AttemptStopped
+    | TrialPaused
     | TrialEnded
     | ReplicationBegun
     | ReplicateEnded

@@ -30,11 +30,14 @@ class Wanted:
 
 
 def best(history: History, worth: Callable[[Succeeded], Reward], top: int) -> list[int]:
-    """The trials of the highest rewards, of equals the earlier; duplicates are their originals' alone."""
+    """The trials of the highest rewards, of equals the earlier; duplicates are their originals' alone.
+
+    Of those that were trained in full, as their replicates will be.
+    """
     found = [
         (-worth(trial.outcome).value, trial.number)
         for trial in history.trials.values()
-        if trial.state == "completed" and isinstance(trial.outcome, Succeeded)
+        if trial.state == "completed" and trial.whole and isinstance(trial.outcome, Succeeded)
     ]
     return [number for _, number in sorted(found)[:top]]
 

@@ -130,6 +130,16 @@ class RewardSettings(BaseModel):
         return [*self.wishes, *self.limits]
 
 
+def progress(settings: RewardSettings, metrics: Mapping[str, float]) -> float | None:
+    """How good a report says that a trial is so far: the only objective, limits aside, higher is better.
+
+    None where it says nothing of it. Of the first, where there are several.
+    """
+    name, direction = next(iter(settings.wishes.items()))
+    value = metrics.get(name)
+    return None if value is None else value if direction == "maximize" else -value
+
+
 def compute(settings: RewardSettings, metrics: Mapping[str, float], seconds: float | None = None) -> Reward:
     """The reward of a trial with these metrics; ``seconds`` stands in where no metric has that name.
 

@@ -7,32 +7,35 @@ from collections import Counter
 from collections.abc import Sequence
 
 from nas.history import History, Trial
-from nas.records import SUSPECT_WHEN_REUSED, Failed, Outcome, Succeeded, TrialEnded, settles
+from nas.records import SUSPECT_WHEN_REUSED, Failed, Outcome, Succeeded, TrialEnded, TrialPaused, settles
 
 MACHINE_RETRIES = 20  # attempts that a training may lose to machines before it is given up
 RECENT = 10  # distinct candidates looked at for a diagnosis ...
 ALIKE = 6  # ... and how many of them must have failed the same way
 
 
-def verdict(trial: Trial) -> TrialEnded | None:
-    """How the trial ends by what became of its attempts, or None where it deserves another one."""
-    attempt = deciding(trial)
-    if attempt is None:
+def verdict(trial: Trial) -> TrialEnded | TrialPaused | None:
+    """How the trial ends, or that it pauses, by what became of its attempts; None where it deserves another one."""
+    number = deciding(trial)
+    if number is None:
         return None
-    succeeded = isinstance(trial.attempts[attempt].outcome, Succeeded)
-    return TrialEnded(trial.number, "completed" if succeeded else "failed", attempt)
+    attempt = trial.attempts[number]
+    succeeded = isinstance(attempt.outcome, Succeeded)
+    if succeeded and attempt.until is not None and attempt.step >= attempt.until:
+        return TrialPaused(trial.number, number, attempt.until)
+    return TrialEnded(trial.number, "completed" if succeeded else "failed", number)
 
 
 def deciding(trial: Trial, replicate: int = 0) -> int | None:
-    """The attempt that says how a training of the trial ends, or None where it deserves another one.
+    """The attempt that says how a training of the trial ends or pauses, or None where it deserves another one.
 
-    The first answer that settles it counts. What machines did is retried, up to MACHINE_RETRIES times.
+    The first answer that settles it counts. What machines did is retried, up to MACHINE_RETRIES times since it paused.
     """
     for attempt in map(trial.attempts.__getitem__, trial.answers):
         assert attempt.outcome is not None
-        if attempt.replicate == replicate and settles(attempt.outcome):
+        if attempt.replicate == replicate and attempt.attempt >= trial.since and settles(attempt.outcome):
             return attempt.attempt
-    tried = trial.training(replicate)
+    tried = [attempt for attempt in trial.training(replicate) if attempt.attempt >= trial.since]
     if sum(attempt.lost for attempt in tried) > MACHINE_RETRIES and not tried[-1].running:
         return tried[-1].attempt
     return None

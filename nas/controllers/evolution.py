@@ -8,17 +8,21 @@ starts count among the first P, and join the population when that is complete: a
 So do the best candidates of an earlier run, where there is one to learn from.
 
 With several objectives the tournament goes by front among the alive, then by crowding (NSGA-II: Deb et al. 2002).
+Under a scheduler it goes by levels among them (see fidelity.py); one that went on is told again while it is alive.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import orjson
 
 from nas.controllers import Lessons
+from nas.controllers.fidelity import Curve, Levels
 from nas.controllers.proposals import (
     FROM_PRIOR,
     REDRAWS,
@@ -40,6 +44,14 @@ FURTHER = 5  # mutations put upon each other before a new parent is chosen
 Values = Mapping[str, int | float]
 
 
+@dataclass(frozen=True, slots=True)
+class Individual:
+    number: int
+    reward: Vector | None  # None is a failure, worse than any other
+    decisions: Values
+    curve: Curve = ()  # under a scheduler
+
+
 class EvolutionController:
     def __init__(self, settings: EvolutionSettings, space: Space, seed: int) -> None:
         self._settings = settings
@@ -47,9 +59,8 @@ class EvolutionController:
         self._seed = seed
         self._began = 0
         self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
-        # (reward, decisions), oldest first; reward None is a failure, worse than any other
-        self._alive: deque[tuple[Vector | None, Values]] = deque(maxlen=settings.population)
-        self._starts: list[tuple[Vector | None, Values]] = []  # likewise, until the population is complete
+        self._alive: deque[Individual] = deque(maxlen=settings.population)  # oldest first
+        self._starts: list[Individual] = []  # likewise, until the population is complete
         self._taught: list[tuple[int, Values]] = []  # the best of an earlier run: its trial's number, decisions
 
     def ask(self, number: int) -> Proposal | Exhausted:
@@ -81,14 +92,18 @@ class EvolutionController:
     def _tournament(self, rng: Random) -> Values:
         fitness = self._fitness()
         contenders = [rng.randrange(len(fitness)) for _ in range(self._settings.sample)]
-        return self._alive[max(contenders, key=fitness.__getitem__)][1]
+        return self._alive[max(contenders, key=fitness.__getitem__)].decisions
 
     def _fitness(self) -> list[tuple[float, ...]]:
         """Of each of the alive, to compare by."""
-        rewards = [reward for reward, _ in self._alive if reward is not None]
+        levels = Levels()
+        for one in self._alive:
+            levels.add(one.curve)
+        known = (one for one in self._alive if one.reward is not None)
+        rewards = [levels.of(one.curve) if one.curve else one.reward or () for one in known]
         several = bool(rewards) and len(rewards[0]) > 1
         places = iter(crowded(rewards) if several else rewards)
-        return [() if reward is None else next(places) for reward, _ in self._alive]
+        return [() if one.reward is None else next(places) for one in self._alive]
 
     def _child(self, parent: Values, rng: Random) -> Draw:
         return mutate(self._space, parent, [p for p in parent if not is_settled(self._space.by_path[p])], rng)
@@ -107,9 +122,16 @@ class EvolutionController:
         self._known[proposal.hash] = None
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
-        reward = result.vector if isinstance(result, Reward) else None
+        reward, curve = (result.vector, result.curve) if isinstance(result, Reward) else (None, ())
+        told = Individual(proposal.number, reward, dict(proposal.decisions), curve)
+        if result.again:
+            for held in (self._starts, self._alive):
+                for place, one in enumerate(held):
+                    if one.number == told.number:
+                        held[place] = told
+            return
         early = START in proposal.notes and self._began < self._settings.population
-        (self._starts if early else self._alive).append((reward, dict(proposal.decisions)))
+        (self._starts if early else self._alive).append(told)
 
     def save(self) -> bytes:
         alive = {"alive": list(self._alive), "starts": self._starts, "taught": self._taught}
@@ -120,9 +142,13 @@ class EvolutionController:
         self._began = data["began"]
         self._known = dict.fromkeys(data["known"])
         self._alive.clear()
-        self._alive.extend((reward and tuple(reward), values) for reward, values in data["alive"])
-        self._starts = [(reward and tuple(reward), values) for reward, values in data["starts"]]
+        self._alive.extend(map(_individual, data["alive"]))
+        self._starts = [_individual(one) for one in data["starts"]]
         self._taught = [(trial, values) for trial, values in data["taught"]]
+
+
+def _individual(saved: Mapping[str, Any]) -> Individual:
+    return Individual(**{**saved, "reward": saved["reward"] and tuple(saved["reward"])})
 
 
 def mutate(space: Space, parent: Values, mutable: list[str], rng: Random) -> Draw:

@@ -20,7 +20,7 @@ answered from the queue. What is remembered is bounded: the best trials, the las
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from nas.controllers import Lessons
 from nas.controllers.encoding import Encoder, Row
+from nas.controllers.fidelity import Curve, Levels
 from nas.controllers.preferences import Preferences
 from nas.controllers.reward_model import RewardModel, choose
 from nas.pareto import Vector
@@ -87,6 +88,7 @@ class Remembered:
     vector: Vector | None  # its reward; None is a failure, worse than any number
     row: Row
     lot: int  # of those that need not be kept, the one with the highest is forgotten first
+    curve: Curve = ()  # under a scheduler, what the vector is the level of
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +147,31 @@ class Imagination:
             kept = {one.number for one in self._earlier.lasting(self._taught, BEST)}
             self._taught = _without_one(self._taught, kept)
 
-    def told(self, proposal: Proposal, vector: Vector | None) -> None:
+    def told_again(self, proposal: Proposal, vector: Vector | None, curve: Curve) -> None:
+        """Of a trial that went on, in the place of what was told before."""
+        row = next((one.row for one in self._memory if one.number == proposal.number), None)
+        self._memory = [one for one in self._memory if one.number != proposal.number]
+        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row, curve))
+        self._forget()
+
+    def relevel(self, levels: Levels) -> None:
+        self._memory = [
+            replace(one, vector=levels.of(one.curve)) if len(one.curve) > 1 else one for one in self._memory
+        ]
+
+    def told(self, proposal: Proposal, vector: Vector | None, curve: Curve = ()) -> None:
         pending = self._pending.pop(_key(proposal.decisions), None)
         row = pending.row if pending else None
-        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row))
+        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row, curve))
         if self._taught:
             self._taught = [one for one in self._taught if one.decisions != proposal.decisions]
             for _ in range(min(FADE, len(self._taught))):
                 self._taught = _without_one(self._taught, set())
-        elif len(self._memory) > MEMORY:
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        if len(self._memory) > MEMORY and not self._taught:
             kept = [*self._preferences.lasting(self._memory, BEST), *self._memory[-LAST:]]
             self._memory = _without_one(self._memory, {one.number for one in kept})
 
@@ -239,10 +257,15 @@ class Imagination:
         return _ranks(np.concatenate([_levelled(taught, levels[0]), _levelled(told, levels[1])]))
 
     def _remembered(
-        self, number: int, decisions: Mapping[str, int | float], vector: Vector | None, row: Row | None = None
+        self,
+        number: int,
+        decisions: Mapping[str, int | float],
+        vector: Vector | None,
+        row: Row | None = None,
+        curve: Curve = (),
     ) -> Remembered:
         row = self._row(decisions) if row is None else row
-        return Remembered(number, decisions, vector, row, derive(self._seed, "forget", number))
+        return Remembered(number, decisions, vector, row, derive(self._seed, "forget", number), curve)
 
     def _row(self, decisions: Mapping[str, int | float]) -> Row:
         """A walk through the space takes a while, and is left out where no graph is to be looked at."""
@@ -255,7 +278,7 @@ class Imagination:
         """Plain JSON; rows are left out, because the decisions make them."""
         return {
             "models": [model.state.tolist() for model in self._models],
-            "memory": [(one.number, one.decisions, one.vector) for one in self._memory],
+            "memory": [(one.number, one.decisions, one.vector, one.curve) for one in self._memory],
             "taught": [(one.number, one.decisions, one.vector) for one in self._taught],
             "earlier": self._earlier.save(),
             "pending": [one.decisions for one in self._pending.values()],
@@ -268,7 +291,10 @@ class Imagination:
     def load(self, state: Mapping[str, Any]) -> None:
         for model, saved in zip(self._models, state["models"], strict=True):
             model.state = torch.tensor(saved, dtype=torch.float64)
-        self._memory = [self._remembered(*one) for one in state["memory"]]
+        self._memory = [
+            self._remembered(number, decisions, vector, curve=curve)
+            for number, decisions, vector, curve in state["memory"]
+        ]
         self._taught = [self._remembered(*one) for one in state["taught"]]
         self._earlier.load(state["earlier"])
         self._pending = {_key(made): Pending(made, self._row(made)) for made in state["pending"]}

@@ -17,6 +17,11 @@ and after it nobody knows of them. After 20 of them the prior draws: a sampler m
 
 Several objectives are a study with several directions; a sampler that knows only one is refused.
 
+Under a scheduler the study holds what Optuna's own pruners would leave there: intermediate values at the rungs, and
+the state PRUNED until a trial comes to its end, which makes it COMPLETE. TPE ranks pruned trials after complete ones,
+by how far they came; most other samplers learn from complete ones alone. Pruned trials have one value in Optuna, so of
+several objectives trials are told by their levels (see fidelity.py), as complete.
+
 Left out: weights of choices (Optuna has no prior over values) and pruners (rungs belong to the search).
 """
 
@@ -28,6 +33,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from functools import cache
 from importlib.util import find_spec
 from random import Random
@@ -42,6 +48,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from nas.controllers import Lessons
+from nas.controllers.fidelity import WHOLE, Curve, Levels
 from nas.controllers.proposals import REDRAWS, Rejections, redraw_seed, to_proposal
 from nas.controllers.settings import OptunaSettings
 from nas.controllers.start import START
@@ -96,7 +103,8 @@ class OptunaController:
         self._try_once()
 
     def _forget(self) -> None:
-        # ["began", number, decisions, notes] | ["tell", number, vector | None]; what was taught has numbers below 0
+        # ["began", number, decisions, notes] | ["tell", number, vector | None, curve, again]; what was taught has
+        # numbers below 0
         self._events: list[list[Any]] = []
         self._storage = _Storage()
         with self._work():
@@ -104,6 +112,8 @@ class OptunaController:
         self._trial_ids: dict[int, int] = {}  # our number -> Optuna's trial id
         self._worst: Vector | None = None  # of each objective
         self._failed_first: list[int] = []  # failures that wait for the first reward
+        self._levels = Levels()
+        self._scheduled = False  # rewards come with curves
         self._finished = ""  # the sampler's word that everything was tried
         self._live: tuple[int, Proposal, dict[str, Any]] | None = None  # (events so far, what was asked, attributes)
 
@@ -177,7 +187,8 @@ class OptunaController:
             self._told(-1 - at, result.vector if isinstance(result, Reward) else None)
 
     def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
-        self._told(proposal.number, result.vector if isinstance(result, Reward) else None)
+        vector, curve = (result.vector, result.curve) if isinstance(result, Reward) else (None, ())
+        self._told(proposal.number, vector, curve, result.again)
 
     def save(self) -> bytes:
         """The events: Optuna's own state holds pickles and clock times, and is rebuilt from them."""
@@ -190,7 +201,7 @@ class OptunaController:
                 decisions, notes = rest
                 self.began(Proposal(number, decisions, candidate={}, hash="", notes=notes))  # all that began looks at
             else:
-                self._told(number, rest[0])
+                self._told(number, *rest)
 
     # Their parts -----------------------------------------------------------------------------------------------------
 
@@ -209,9 +220,20 @@ class OptunaController:
             )
         return self._live[2]
 
-    def _told(self, number: int, vector: Vector | None) -> None:
+    def _told(self, number: int, vector: Vector | None, curve: Curve = (), again: bool = False) -> None:
         """Complete the trials whose values are known by now; the rule for failures stands in nas.controllers."""
-        self._events.append(["tell", number, vector])
+        self._events.append(["tell", number, vector, curve, again])
+        if again and number in self._failed_first:
+            return
+        if again:
+            self._storage.reopen(self._trial_ids[number])
+        if curve and self._objectives > 1:
+            self._levels.add(curve, again=again)
+            vector, curve = self._levels.of(curve), ()
+        if curve or self._scheduled:
+            self._scheduled = True
+            self._tell_as_pruned_or_complete(number, vector, curve)
+            return
         if vector is None and self._worst is None:
             self._failed_first.append(number)
             return
@@ -223,6 +245,27 @@ class OptunaController:
             self._worst = vector if self._worst is None else worst([self._worst, vector])
         assert self._worst is not None
         self._complete(number, self._worst if vector is None else vector)
+
+    def _tell_as_pruned_or_complete(self, number: int, vector: Vector | None, curve: Curve) -> None:
+        """Of one objective. A failure is pruned before its first rung: worse than whatever reached one."""
+        for failed in self._failed_first:
+            self._prune(failed, ())
+        self._failed_first.clear()
+        if vector is not None and curve and curve[-1][0] == WHOLE:
+            self._report(number, curve[:-1])
+            self._complete(number, vector)
+        else:
+            self._prune(number, curve)
+
+    def _prune(self, number: int, curve: Curve) -> None:
+        self._report(number, curve)
+        with self._work():
+            study = self._study(derive(self._seed, "tell", number))
+            study.tell(self._storage.get_trial_number_from_id(self._trial_ids[number]), state=TrialState.PRUNED)
+
+    def _report(self, number: int, curve: Curve) -> None:
+        for rung, (value,) in curve:
+            self._storage.set_trial_intermediate_value(self._trial_ids[number], rung, value)
 
     def _complete(self, number: int, vector: Vector) -> None:
         study = self._study(derive(self._seed, "tell", number))
@@ -291,6 +334,18 @@ class _Storage(InMemoryStorage):  # type: ignore[misc]  # optuna is not typed fo
                 del self._trial_id_to_study_id_and_number[trial_id]
             info.trials, info.system_attrs, self._max_trial_id = trials, attributes, last_id
             self._prev_waiting_trial_number[study_id] = waiting
+
+    def reopen(self, trial_id: int) -> None:
+        """Make a finished trial a running one again, which can be told anew."""
+        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+        trial = copy(self._studies[study_id].trials[number])
+        trial.state, trial.values, trial.datetime_complete, trial.intermediate_values = (
+            TrialState.RUNNING,
+            None,
+            None,
+            {},
+        )
+        self._studies[study_id].trials[number] = trial
 
     def _last_id(self) -> int:
         return int(self._max_trial_id)

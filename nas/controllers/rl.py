@@ -27,6 +27,9 @@ The elite are the best distinct candidates so far; replay counts each by how far
 constant reward teaches nothing. With several objectives all of this, and the reward model, goes by what a preference of
 the moment says (see preferences.py), and the elite are the best by it of an archive of fronts.
 
+Under a scheduler rewards are of several lengths of training: all of this goes by levels then (see fidelity.py), and a
+trial that went on is told again, in its own place; it is not one trial more.
+
 What an earlier run found out teaches the reward model (imagination.py), and its best candidates stand for the best
 trials until the warm-up is over: they are edited, and are in the pool themselves, as not even the same candidate need
 be worth here what it was worth there. The policy learns from this run alone.
@@ -47,6 +50,7 @@ import orjson
 import torch
 
 from nas.controllers import Lessons
+from nas.controllers.fidelity import Curve, Levels
 from nas.controllers.imagination import Imagination, Sketch, interval
 from nas.controllers.policy import Drawn, Masks, Policy
 from nas.controllers.preferences import Preferences
@@ -54,6 +58,7 @@ from nas.controllers.proposals import FROM_PRIOR, REDRAWS, Rejections, best, not
 from nas.controllers.settings import RLSettings
 from nas.controllers.threads import one_thread
 from nas.errors import NasError
+from nas.pareto import Vector
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.seeds import derive
 from nas.space import Draw, Space
@@ -80,8 +85,9 @@ class Told:
     drawn: Sequence[bool]  # for each step, whether the policy decided it; the others were kept from a parent
     log_mixture: float | None  # of those at ask time, without densities; None where the policy did not draw it
     floor: float
-    vector: tuple[float, ...] | None
+    vector: tuple[float, ...] | None  # where it was trained for less than others may be, its level (see fidelity.py)
     masks: Masks = ()  # what constraints had ruled out when it was drawn
+    curve: Curve = ()  # under a scheduler, what its level is made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class RLController:
         self._count = 0  # trials told
         self._window: deque[Told] = deque(maxlen=settings.window)
         self._preferences = Preferences(seed, objectives)
+        self._levels = Levels()
         self._archive: list[Told] = []  # of distinct hashes, what the elite are chosen from
         self._elite: list[Told] = []  # best first
         self._taught: list[Parent] = []  # the best of an earlier run, likewise
@@ -237,6 +244,7 @@ class RLController:
         log_mixture = None
         if proposal.log_probability is not None:
             log_mixture = proposal.log_probability - policy.density_of(decisions, decided)
+        curve, vector = self._levelled(result)
         told = Told(
             number=proposal.number,
             hash=proposal.hash,
@@ -245,11 +253,16 @@ class RLController:
             drawn=[path in decided for path in decisions],
             log_mixture=log_mixture,
             floor=float(proposal.notes.get("floor", 1.0)),
-            vector=result.vector if isinstance(result, Reward) else None,
+            vector=vector,
             masks=policy.masks(decisions),
+            curve=curve,
         )
+        if result.again:
+            self._remember_instead(told)
+            self._imagination.told_again(proposal, vector, curve)
+            return
         self._remember(told)
-        self._imagination.told(proposal, told.vector)
+        self._imagination.told(proposal, vector, curve)
         settings, past_warmup = self._settings, self._count - self._settings.warmup
         if (past_warmup < 0 and not self._taught) or not self._space.decisions:
             return
@@ -257,6 +270,7 @@ class RLController:
         thinks = self._count % until == 0
         learns = thinks if until > 1 else past_warmup >= 0 and past_warmup % settings.update_every == 0
         if learns or thinks:
+            self._relevel()
             self._preferences.renew(self._count)
             self._elite = self._preferences.best(self._archive, settings.elite)
         with one_thread():
@@ -265,10 +279,42 @@ class RLController:
             if thinks and settings.pool:
                 self._imagination.think(self._sketches, self._count, self._updates, until)
 
+    def _levelled(self, result: Reward | CandidateFailure) -> tuple[Curve, Vector | None]:
+        if isinstance(result, CandidateFailure):
+            return (), None
+        if not result.curve:
+            return (), result.vector
+        self._levels.add(result.curve, again=result.again)
+        return result.curve, self._levels.of(result.curve)
+
+    def _relevel(self) -> None:
+        """Levels change with each trial that reaches a rung."""
+
+        def now(one: Told) -> Told:
+            return replace(one, vector=self._levels.of(one.curve)) if len(one.curve) > 1 else one
+
+        self._window = deque(map(now, self._window), self._settings.window)
+        self._archive = [now(one) for one in self._archive]
+        self._imagination.relevel(self._levels)
+
     def _remember(self, told: Told) -> None:
         self._count += 1
         self._window.append(told)
-        self._preferences.told(told.vector)
+        self._preferences.told(told.curve[0][1] if told.curve else told.vector)
+        self._keep(told)
+
+    def _remember_instead(self, told: Told) -> None:
+        """A trial told before, which went on; what it was worth at its first rung stands among the others' still."""
+        self._window = deque(
+            (told if one.number == told.number else one for one in self._window), self._settings.window
+        )
+        if told.vector is None:
+            self._preferences.told(None)
+        self._archive = [other for other in self._archive if other.hash != told.hash]
+        self._elite = [other for other in self._elite if other.hash != told.hash]
+        self._keep(told)
+
+    def _keep(self, told: Told) -> None:
         if told.vector is not None and all(told.hash != other.hash for other in self._archive):
             kept = self._settings.elite * self._preferences.wishes
             self._archive = self._preferences.lasting([*self._archive, told], kept)
@@ -337,6 +383,7 @@ class RLController:
             "known": list(self._known),
             "count": self._count,
             "preferences": self._preferences.save(),
+            "levels": self._levels.save(),
             "window": list(self._window),
             "archive": self._archive,
             "taught": self._taught,
@@ -356,6 +403,7 @@ class RLController:
         self._known = dict.fromkeys(data["known"])
         self._count = data["count"]
         self._preferences.load(data["preferences"])
+        self._levels.load(data["levels"])
         self._window = deque((Told(**told) for told in data["window"]), self._settings.window)
         self._archive = [Told(**told) for told in data["archive"]]
         self._elite = self._preferences.best(self._archive, self._settings.elite)

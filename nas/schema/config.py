@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from nas.config import Config
 from nas.controllers.settings import EvolutionSettings, OptunaSettings, RandomSettings, RLSettings
+from nas.schedulers.settings import (
+    AshaSettings,
+    ExtrapolateSettings,
+    HyperbandSettings,
+    MedianSettings,
+    NoneSettings,
+)
 from nas.schema.parts import DRAFT, Schema, any_of, grouped, mapping, ref, tidied
 from nas.train.settings import Optimizer
 
@@ -18,6 +26,7 @@ SAID = {
     "data": "The folder that holds data sets.",
     "seed": "Of the search, the validation split and every training.",
     "controller": "What proposes candidates: rl, evolution, random, optuna:SAMPLER, or {name: {setting: value}}.",
+    "scheduler": "How long each trial trains: none, asha, hyperband, median, extrapolate, or {name: {setting: value}}.",
     "reward": "What a trial is worth: a metric to maximize or minimize with limits on others, or several objectives.",
     "budget": "When the search ends, over all its workers: at whichever comes first.",
     "stop": "When it stops before that: a reward reached, no new best for so many trials, or device-seconds.",
@@ -26,6 +35,13 @@ SAID = {
     "cluster": "Where trials run, and what each may use.",
 }
 CONTROLLERS: tuple[type[BaseModel], ...] = (RLSettings, EvolutionSettings, RandomSettings, OptunaSettings)
+SCHEDULERS: tuple[type[BaseModel], ...] = (
+    NoneSettings,
+    AshaSettings,
+    HyperbandSettings,
+    MedianSettings,
+    ExtrapolateSettings,
+)
 # Samplers that people ask for; any class of optuna.samplers is taken.
 SAMPLERS = ("tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc", "random", "bruteforce")
 
@@ -38,6 +54,7 @@ def config_schema() -> Schema:
     for key, text in SAID.items():
         properties[key] = {**properties[key], "description": text}
     properties["controller"] = {"description": SAID["controller"], **_controller(schema["$defs"])}
+    properties["scheduler"] = {"description": SAID["scheduler"], **_named(SCHEDULERS, schema["$defs"])}
     schema["$defs"][Optimizer.__name__] = _one_of(schema["$defs"][Optimizer.__name__])
     schema["required"] = [key for key in schema["required"] if key != "name"]  # taken from the file's name
     head: Schema = {"$schema": DRAFT, "title": "A config of nas", "description": "What `nas search` runs."}
@@ -48,16 +65,18 @@ def config_schema() -> Schema:
 
 
 def _controller(defs: Schema) -> Schema:
+    optuna = [f"optuna:{sampler}" for sampler in SAMPLERS]
+    return _named(CONTROLLERS, defs, optuna, {"type": "string", "pattern": "^optuna:.+$"})
+
+
+def _named(kinds: tuple[type[BaseModel], ...], defs: Schema, more: Sequence[str] = (), *forms: Schema) -> Schema:
     """A name, or a mapping of one name to its settings (null: all defaults)."""
-    for settings in CONTROLLERS:
+    for settings in kinds:
         defs[settings.__name__] = settings.model_json_schema()
-    kinds = {str(getattr(settings, "kind")): settings.__name__ for settings in CONTROLLERS}  # noqa: B009 - a ClassVar
-    names = [*(kind for kind in kinds), *(f"optuna:{sampler}" for sampler in SAMPLERS)]
-    with_settings = {kind: any_of(ref(name), {"type": "null"}) for kind, name in kinds.items()}
+    names = {str(getattr(settings, "kind")): settings.__name__ for settings in kinds}  # noqa: B009 - a ClassVar
+    with_settings = {kind: any_of(ref(name), {"type": "null"}) for kind, name in names.items()}
     return any_of(
-        {"type": "string", "enum": names},
-        {"type": "string", "pattern": "^optuna:.+$"},
-        mapping(with_settings, minProperties=1, maxProperties=1),
+        {"type": "string", "enum": [*names, *more]}, *forms, mapping(with_settings, minProperties=1, maxProperties=1)
     )
 
 

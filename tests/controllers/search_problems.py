@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from nas.controllers import Controller
+from nas.controllers.fidelity import WHOLE
 from nas.errors import InvalidCandidate
 from nas.records import CandidateFailure, Event, Exhausted, Proposal, Proposed, Reward, event_from_json
 from nas.space import Candidate, Costs, Space
@@ -135,6 +136,47 @@ def script(
             result = CandidateFailure("diverged") if fate < 0.2 else Reward(reward(proposal.decisions))
             controller.tell(proposal, result)
             yield "tell", proposal, result
+
+
+RUNGS = (1, 3, 9, WHOLE)
+
+
+def scheduled(
+    controller: Controller,
+    trials: int,
+    seed: int,
+    reward: Callable[[Mapping[str, int | float]], float | tuple[float, ...]] = worth,
+) -> Iterator[Step]:
+    """The same under a scheduler: trials are told at rungs, and told again when they went on; some begin higher."""
+    rng = Random(seed)
+    running: list[tuple[Proposal, list[tuple[int, tuple[float, ...]]], bool]] = []
+    number = 0
+    while number < trials or running:
+        if number < trials and len(running) < 4 and (not running or rng.random() < 0.4):
+            proposal = controller.ask(number)
+            if isinstance(proposal, Exhausted):
+                return
+            controller.began(proposal)
+            yield "began", proposal, None
+            running.append((proposal, [], False))
+            number += 1
+            continue
+        proposal, curve, again = running.pop(rng.randrange(len(running)))
+        if rng.random() < 0.1:
+            failed = CandidateFailure("diverged", again=again)
+            controller.tell(proposal, failed)
+            yield "tell", proposal, failed
+            continue
+        told = reward(proposal.decisions)
+        full = told if isinstance(told, tuple) else (told,)
+        for rung in RUNGS[len(curve) :][: 1 if again or rng.random() < 0.7 else 3]:
+            share = min(rung, 27) / 27
+            curve = [*curve, (rung, tuple(value * share + rng.gauss(0.0, 0.02) for value in full))]
+        result = Reward(curve[-1][1], curve=curve, again=again)
+        controller.tell(proposal, result)
+        yield "tell", proposal, result
+        if len(curve) < len(RUNGS) and rng.random() < 0.5:
+            running.append((proposal, curve, True))
 
 
 def replay(controller: Controller, steps: list[Step]) -> Controller:

@@ -29,6 +29,7 @@ from search_problems import (
     read,
     replay,
     same,
+    scheduled,
     script,
     through_json,
     weights_of,
@@ -37,6 +38,7 @@ from search_problems import (
 )
 
 from nas.controllers import Controller, Lessons, Teachable, make, parse, remarks
+from nas.controllers.fidelity import WHOLE
 from nas.controllers.proposals import every_draw
 from nas.errors import InputError
 from nas.limits import Budget
@@ -398,6 +400,51 @@ def test_vectors_after_failures_and_all_alike_are_no_trouble(taking_several: str
         controller.tell(proposal, CandidateFailure("invalid") if number < 3 or number == 7 else Reward((0.5, -1e9)))
     assert b"NaN" not in controller.save()
     asked(controller, trials)
+
+
+# Schedulers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objectives", [1, 3])
+def test_what_is_told_again_replays_and_loads_at_any_cut(name: str, objectives: int) -> None:
+    """A trial told at a rung and again at the next is one trial, live and after a resume in between."""
+    if objectives > 1 and name in ONE_OBJECTIVE:
+        pytest.skip("knows one objective")
+    space = read(EVERY_KIND)
+    original = new(name, space, objectives=objectives)
+    steps: list[Step] = []
+    snapshots = [original.save()]
+    for step in scheduled(original, 9, seed=21, reward=worths if objectives > 1 else worth):
+        steps.append(step)
+        snapshots.append(original.save())
+    assert any(result is not None and result.again for _, _, result in steps)
+    for cut, (kind, proposal, _) in [*enumerate(steps)][:: 11 if name == "optuna:gp" else 3]:
+        if kind == "began":
+            resumed = replay(new(name, space, objectives=objectives), steps[:cut])
+            assert same(resumed.ask(proposal.number), proposal), f"after {cut} of {len(steps)} steps"
+            assert resumed.save() == snapshots[cut]
+    for cut in range(0, len(steps), 9):
+        loaded = new(name, space, objectives=objectives)
+        loaded.load(snapshots[cut])
+        assert loaded.save() == snapshots[cut]
+        assert replay(loaded, steps[cut:]).save() == snapshots[-1]
+
+
+@pytest.mark.parametrize("name", ["rl", "evolution"])
+def test_a_long_run_is_not_taken_for_a_better_one(name: str) -> None:
+    """What was trained to its end is worth more than what paused, whatever it is: who compared the two as numbers
+    would settle on what happened to be trained for long."""
+    space = read({"hyperparameters": {letter: {"int": [0, 9]} for letter in "abcdef"}})
+    controller = new(name, space)
+    told: list[float] = []
+    for number in range(50):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        told.append(sum(proposal.decisions.values()) / 54)
+        curve = [(1, (told[-1] / 10,)), (3, (told[-1] / 3,)), (WHOLE, (told[-1],))]
+        reached = 1 if told[-1] > 0.5 else 3  # the worse half is trained in full, as by a ladder without rungs
+        controller.tell(proposal, Reward(curve[reached - 1][1], curve=curve[:reached]))
+    assert np.mean(told[30:]) > 0.6
 
 
 # Constraints ---------------------------------------------------------------------------------------------------------
