@@ -1,5 +1,8 @@
 """Trials as ranked rows: what `nas leaderboard` prints, and what Python gets from a run.
 
+Trials that a scheduler paused or stopped are ranked after those that were trained for longer, the longest first: a
+reward says nothing beside one of another length.
+
 A row is made of journaled facts and of a reward computed from them now, so that a run can be ranked again under
 another reward. Left out: trials that are still open, which `nas status` shows.
 """
@@ -12,22 +15,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas import intervals
+from nas.controllers.fidelity import WHOLE
 from nas.history import History, Trial
 from nas.pareto import Vector, contributions, fronts
 from nas.records import MACHINE_FAILURES, Failed, Outcome, Succeeded
 from nas.reward import Front, RewardSettings, compute, front_of, reference_of
 from nas.space import Candidate
 
+RANKED = ("completed", "paused")  # states
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One ended trial. The fields, in this order, are the columns of every format."""
+    """One trial that ended or paused. The fields, in this order, are the columns of every format."""
 
     rank: int | None  # from 1; None for a trial that failed or repeated another
     front: int | None  # from 1, the trials that none dominates; None without a rank, or with one objective
     run: str
     trial: int
-    state: str  # completed, failed or duplicate
+    state: str  # completed, paused, failed or duplicate
     failure: str | None  # a records.FailureKind
     reward: float | None  # higher is better; a duplicate has its original's; None with several objectives
     replicates: Mapping[str, Any]  # see _replicates; {} where it was not trained with other seeds
@@ -35,6 +41,8 @@ class Row:
     parameters: int | None
     flops: int | None  # forward, one sample; a multiply-add is 2
     seconds: float | None  # that the attempt which counts took; None where nothing was trained
+    reached: int | None  # the step (epoch, of the shipped trainer) that it came to; None where it reported none
+    whole: bool  # that was its end: no scheduler paused or stopped it there
     dtype: str | None  # that it was trained in, as it noted
     other_dtype: bool  # than the first of the ranking: numbers of two precisions are no like measure
     fallbacks: Sequence[str]  # to another dtype or setting than was wanted, each with its reason
@@ -53,21 +61,21 @@ class Row:
 
 
 def rows(history: History, settings: RewardSettings, run: str) -> list[Row]:
-    """Every ended trial of one run, ranked.
+    """Every trial of one run that ended or paused, ranked.
 
     Raises:
         InputError: the reward names a metric that a trial has not got.
     """
     found = []
     for trial in history.trials.values():
-        if not trial.open:
+        if not trial.open or trial.outcome is not None:  # one that paused, and goes on
             again = _replicates(trial, history, settings) if trial.number in history.replicated else {}
             found.append(dataclasses.replace(_row(trial, settings, run), replicates=again))
     return rank(found, settings)
 
 
 def rank(rows: Iterable[Row], settings: RewardSettings) -> list[Row]:
-    """Completed trials, the best first, then those without a rank; rows of several runs compete.
+    """Completed and paused trials, the best first, then those without a rank; rows of several runs compete.
 
     With one objective by reward; equal rewards rank in the order given, which within a run is that of the trials'
     numbers. What was trained with other seeds goes before, by its mean there, where fewer of these failed first; last
@@ -79,12 +87,16 @@ def rank(rows: Iterable[Row], settings: RewardSettings) -> list[Row]:
         InputError: an objective is a metric that a trial has not got.
     """
     everything = list(rows)
-    completed = [row for row in everything if row.state == "completed"]
-    others = [dataclasses.replace(row, front=None) for row in everything if row.state != "completed"]
+    trained = [row for row in everything if row.state in RANKED]
+    others = [dataclasses.replace(row, front=None) for row in everything if row.state not in RANKED]
     if settings.objectives:
-        return _marked(_by_front(completed, settings)) + others
-    best_first = sorted(completed, key=_trusted)
+        return _marked(_by_length_and_front(trained, settings)) + others
+    best_first = sorted(trained, key=lambda row: (-_length(row), *_trusted(row)))
     return _marked([dataclasses.replace(row, rank=number) for number, row in enumerate(best_first, 1)]) + others
+
+
+def _length(row: Row) -> int:
+    return WHOLE if row.whole else row.reached or 0
 
 
 def _trusted(row: Row) -> tuple[int, int, float]:
@@ -125,8 +137,22 @@ def _marked(ranked: Sequence[Row]) -> list[Row]:
 
 
 def front(rows: Iterable[Row], settings: RewardSettings) -> Front | None:
-    """What the completed among ``rows`` reached together; None where that is nothing, or with one objective."""
-    return front_of(settings, _vectors([row for row in rows if row.state == "completed"], settings))
+    """What those that were trained longest reached together; None where that is nothing, or with one objective."""
+    trained = [row for row in rows if row.state in RANKED]
+    longest = max(map(_length, trained), default=0)
+    return front_of(settings, _vectors([row for row in trained if _length(row) == longest], settings))
+
+
+def _by_length_and_front(trained: Sequence[Row], settings: RewardSettings) -> list[Row]:
+    """Fronts of those that were trained for longest, then of the next; ranks and fronts are counted through."""
+    found: list[Row] = []
+    for length in sorted(set(map(_length, trained)), reverse=True):
+        fronts_before = max((row.front or 0 for row in found), default=0)
+        found += [
+            dataclasses.replace(row, rank=len(found) + (row.rank or 0), front=fronts_before + (row.front or 0))
+            for row in _by_front([row for row in trained if _length(row) == length], settings)
+        ]
+    return found
 
 
 def _by_front(completed: Sequence[Row], settings: RewardSettings) -> list[Row]:
@@ -164,7 +190,7 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         front=None,
         run=run,
         trial=trial.number,
-        state=trial.state,
+        state="paused" if trial.open else trial.state,
         failure=outcome.kind if isinstance(outcome, Failed) else None,
         reward=reward.value if reward and not settings.objectives else None,
         replicates={},
@@ -172,6 +198,8 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         parameters=_whole(metrics.get("parameters")),
         flops=_whole(metrics.get("flops")),
         seconds=outcome.seconds if outcome and trial.attempts else None,
+        reached=trial.reached or None,
+        whole=trial.whole,
         dtype=_noted(outcome, "dtype", str, None),
         other_dtype=False,
         fallbacks=_noted(outcome, "fallbacks", list, []),

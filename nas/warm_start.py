@@ -103,6 +103,8 @@ def _lesson(trial: Trial, earlier: Space, space: Space, settings: RewardSettings
     outcome = trial.outcome
     if trial.open or outcome is None:
         raise _LeftOut("not ended")
+    if not trial.whole:  # its reward is of a shorter training than the others'
+        raise _LeftOut("cut short by the scheduler")
     if trial.state == "duplicate":
         raise _LeftOut("repeats")
     if isinstance(outcome, Failed) and outcome.kind in MACHINE_FAILURES:

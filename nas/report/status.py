@@ -26,7 +26,7 @@ from nas.space import Candidate
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-STATES = ("completed", "failed", "duplicate", "running", "pending")  # of trials, as they are listed
+STATES = ("completed", "paused", "failed", "duplicate", "running", "pending")  # of trials, as they are listed
 _LABEL = 11  # columns of the words on the left
 
 
@@ -88,7 +88,7 @@ class Status:
     @property
     def counted(self) -> int:
         """Trials that are over and that the budget pays for."""
-        return self.trials["completed"] + self.trials["failed"]
+        return self.trials["completed"] + self.trials.get("paused", 0) + self.trials["failed"]
 
     def plain(self) -> dict[str, Any]:
         """As JSON-like values: the keys are the fields."""
@@ -165,10 +165,17 @@ def _state(history: History, alive: bool) -> str:
 
 
 def _rewards(history: History, settings: RewardSettings) -> list[tuple[tuple[float, ...], int]]:
-    return [
-        (compute(settings, trial.outcome.metrics, trial.outcome.seconds).vector, trial.number)
+    """Of those that were trained for longest."""
+    trained = [
+        (trial, trial.outcome)
         for trial in history.trials.values()
-        if trial.state == "completed" and isinstance(trial.outcome, Succeeded)
+        if trial.state in ("completed", "paused") and isinstance(trial.outcome, Succeeded)
+    ]
+    longest = max(((trial.whole, trial.reached * (not trial.whole)) for trial, _ in trained), default=None)
+    return [
+        (compute(settings, outcome.metrics, outcome.seconds).vector, trial.number)
+        for trial, outcome in trained
+        if (trial.whole, trial.reached * (not trial.whole)) == longest
     ]
 
 

@@ -42,8 +42,8 @@ _LEFT_ALIGNED = frozenset({"run", "architecture", "hyperparameters"})
 _SHOWN_ELSEWHERE = frozenset({"parameters", "flops", "seconds"})  # metrics that are columns already
 _COLUMNS = (
     "rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters", "flops",
-    "seconds", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters", "candidate",
-    "decisions", "hash", "attempts", "audit",
+    "seconds", "reached", "whole", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters",
+    "candidate", "decisions", "hash", "attempts", "audit",
 )  # fmt: skip
 
 
@@ -151,6 +151,11 @@ def _ranked(rows: Sequence[Row], several: bool, front: Front | None) -> tuple[li
         notes.append(told)
     if any(row["replicates"] for row in ranked):
         notes.append(_replication(ranked))
+    if cut := sum(not row["whole"] for row in ranked):
+        notes.append(
+            f"{cut} of {len(ranked)} were paused or stopped by the scheduler at the step that they reached (*); they "
+            "rank after those that were trained for longer."
+        )
     if any(row["other_dtype"] for row in ranked):
         notes.append(_dtypes(ranked))
     for title, state in (("Failed", "failed"), ("Duplicates, not trained again", "duplicate")):
@@ -282,6 +287,7 @@ def _number_columns(rows: Sequence[Row], several: bool) -> list[str]:
         *(["replicates"] if any(row["replicates"] for row in rows) else []),
         *(f"metrics.{name}" for name in metrics),
         *(c for c in ("parameters", "flops", "seconds") if any(row[c] is not None for row in rows)),
+        *(["reached"] if any(not row["whole"] for row in rows) else []),
         *(["dtype"] if any(row["other_dtype"] for row in rows) else []),
     ]
 
@@ -296,6 +302,7 @@ _CELLS: dict[str, Callable[[Row], str]] = {
     "parameters": lambda row: text.count(row["parameters"]),
     "flops": lambda row: text.count(row["flops"]),
     "seconds": lambda row: "-" if row["seconds"] is None else f"{row['seconds']:.1f}",
+    "reached": lambda row: "-" if row["reached"] is None else f"{row['reached']}{' ' if row['whole'] else '*'}",
     "dtype": lambda row: "-" if row["dtype"] is None else row["dtype"] + ("*" if row["other_dtype"] else " "),
     "hyperparameters": lambda row: text.hyperparameters(row["hyperparameters"]),
 }

@@ -105,6 +105,10 @@ def _attempt(attempt: AttemptRecord) -> str:
     match attempt.outcome:
         case Succeeded(seconds=seconds, place=place):
             ending = f"succeeded in {text.duration(seconds)}"
+            if attempt.until is not None and attempt.step >= attempt.until:
+                ending = f"paused at step {attempt.until} after {text.duration(seconds)}"
+            elif attempt.stopped:
+                ending = f"stopped at step {attempt.step} after {text.duration(seconds)}: {attempt.stopped}"
         case Failed(kind, message, seconds=seconds, place=place):
             ending = f"{kind} after {text.duration(seconds)}: {message.partition(chr(10))[0]}"
         case None:
@@ -112,6 +116,7 @@ def _attempt(attempt: AttemptRecord) -> str:
             ending = "its driver went away before it answered" if attempt.abandoned else "not answered yet"
     child = " in a fresh process" if attempt.fresh else ""
     child += f", replicate {attempt.replicate}" if attempt.replicate else ""
+    child += f", from where attempt {attempt.saved} paused" if attempt.saved is not None else ""
     return f"{attempt.attempt}  {started}  {ending}{child}{f'  [{place}]' if place else ''}"
 
 

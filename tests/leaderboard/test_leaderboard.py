@@ -24,8 +24,8 @@ from nas.reward import Limit, RewardSettings
 
 FIELDS = [
     *("rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters"),
-    *("flops", "seconds", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters"),
-    *("candidate", "decisions", "hash"),
+    *("flops", "seconds", "reached", "whole", "dtype", "other_dtype", "fallbacks", "spent"),
+    *("architecture", "hyperparameters", "candidate", "decisions", "hash"),
     *("attempts", "audit"),
 ]
 
@@ -90,6 +90,8 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
         "parameters": 9000,
         "flops": 18000,
         "seconds": 3.0,
+        "reached": None,
+        "whole": True,
         "dtype": None,
         "other_dtype": False,
         "fallbacks": [],
@@ -246,3 +248,31 @@ def test_until_every_replicate_has_ended_ranks_are_those_of_the_search(history):
     found = rows(replicated(history, ([2, 0], 2), ends), RewardSettings(), "digits")
     assert [row.trial for row in found[:3]] == [2, 0, 4]
     assert not found[0].replicates["ended"]
+
+
+SHORT = [(0.9, 3), (0.5, None), (0.8, 9), (0.95, 3)]  # reward, and the step at which a scheduler cut it short
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_what_was_cut_short_ranks_after_what_was_trained_for_longer(history, objectives):
+    """A short run's number beside a long one's would be read as if they were of one kind."""
+    wished = {"objectives": {"accuracy": "maximize", "parameters": "minimize"}} if objectives == 2 else {}
+    settings = RewardSettings.model_validate(wished)
+    template = rows(history, RewardSettings(), "digits")[0]
+    given = [
+        replace(
+            template,
+            trial=number,
+            state="completed" if step is None else "paused",
+            reward=accuracy,
+            metrics={"accuracy": accuracy, "parameters": 1.0},
+            reached=step,
+            whole=step is None,
+        )
+        for number, (accuracy, step) in enumerate(SHORT)
+    ]
+    found = rank(given, settings)
+    assert [(row.rank, row.trial) for row in found] == [(1, 1), (2, 2), (3, 3), (4, 0)]
+    if objectives == 2:
+        assert [row.front for row in found] == [1, 2, 3, 4]
+        assert front(given, settings).trials == 1

@@ -36,6 +36,8 @@ def row(trial: int, **changes: Any) -> dict[str, Any]:
         "parameters": None,
         "flops": None,
         "seconds": None,
+        "reached": None,
+        "whole": True,
         "dtype": "float32",
         "other_dtype": False,
         "fallbacks": [],

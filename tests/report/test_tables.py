@@ -53,7 +53,7 @@ def test_csv_holds_every_value_of_json_flattened():
         for column, value in flat(row_):
             if column == "spent":
                 continue  # of one that noted nothing
-            written = "" if value in (None, []) else "false" if value is False else str(value)
+            written = "" if value in (None, []) else str(value).lower() if isinstance(value, bool) else str(value)
             assert read[column] == written, column
     assert table[1]["hyperparameters.optimizer.sgd.momentum"] == ""
 
