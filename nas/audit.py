@@ -34,6 +34,7 @@ from nas.leaderboard import Row
 from nas.plan import Plan, recorded_plan
 from nas.records import MACHINE_FAILURES, Failed, Outcome, Succeeded
 from nas.reward import RewardSettings, compute
+from nas.schedulers.settings import NoneSettings
 from nas.train import metrics
 from nas.train.plugin_files import Plugin
 
@@ -201,6 +202,7 @@ def _audited(run: str, epochs: int, trials: int, config: Config) -> Config:
     return config.model_copy(
         update={
             "train": train.model_copy(update={"epochs": epochs, "deadline": deadline}),
+            "scheduler": NoneSettings(),
             "reward": _judged(config),
             "controller": AuditSettings(run=run),
             "budget": BudgetSettings(trials=trials),

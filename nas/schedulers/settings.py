@@ -32,7 +32,7 @@ class _Measured(BaseModel):
         """Steps of a whole training. Raises InputError where it is not known, or shorter than ``min_resource``."""
         if length is not None and self.max_resource not in (None, length):
             raise InputError(f"max_resource is {self.max_resource}, and a training has {length} epochs: leave it out")
-        whole = length or self.max_resource
+        whole = self.max_resource if length is None else length
         if whole is None:
             example = f'scheduler={{"{self.kind}": {{"max_resource": 27}}}}'
             raise InputError(
@@ -99,7 +99,7 @@ class ExtrapolateSettings(_Measured, _OneObjective):
 
 def whole_length(settings: Settings, epochs: int | None) -> int | None:
     """Steps of a whole training: those known, else what the settings say; None where nothing does."""
-    return epochs or (settings.max_resource if isinstance(settings, _Measured) else None)
+    return settings.max_resource if epochs is None and isinstance(settings, _Measured) else epochs
 
 
 Settings = NoneSettings | AshaSettings | HyperbandSettings | MedianSettings | ExtrapolateSettings
