@@ -91,7 +91,8 @@ class Accumulation:
         """Out of memory halves ``micro`` once, and the batch begins anew; a second time it is raised as torch did."""
         while True:
             self.spent.begin("forward")
-            self.network.zero_grad(set_to_none=True)
+            for parameter in self._parameters:  # Module.zero_grad looks for them again: 5 % of a small network's step
+                parameter.grad = None
             try:
                 return self._summed(inputs, targets, step)
             except RuntimeError as error:
