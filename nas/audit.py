@@ -9,7 +9,8 @@ The run's own journal is only read. A later audit of the same length trains what
 A trial is trained with its own seed, on its own split: what differs is the length, and a low correlation is its doing.
 What another seed alone would change is what replication measures. One that fails in full training is the worst there;
 one that machines took for good says nothing. Where the search went by a zero-cost score, which no training changes, it
-is compared with what the kind of task is usually judged by.
+is compared with what the kind of task is usually judged by. Of two trials of which a scheduler let one train longer,
+the search prefers that one.
 """
 
 from __future__ import annotations
@@ -202,12 +203,12 @@ def _audited(run: str, epochs: int, trials: int, config: Config) -> Config:
     return config.model_copy(
         update={
             "train": train.model_copy(update={"epochs": epochs, "deadline": deadline}),
-            "scheduler": NoneSettings(),
             "reward": _judged(config),
             "controller": AuditSettings(run=run),
             "budget": BudgetSettings(trials=trials),
             "stop": StopSettings(),
             "replicate": ReplicateSettings(),
+            "scheduler": NoneSettings(),
             "warm_start": None,
         }
     )
@@ -270,7 +271,8 @@ def _compared(ranked: Sequence[Row], trained: Mapping[int, Outcome], config: Con
         trials.append(Audited(row.trial, row.rank or 0, _epochs(row, config), signal, **told))
 
     def agreement(name: str) -> Agreement:
-        signals, full = [t.signal[name] for t in trials], [t.full[name] if t.full else -inf for t in trials]
+        signals = [(one.epochs, one.signal[name]) for one in trials]
+        full = [one.full[name] if one.full else -inf for one in trials]
         return Agreement(kendall(signals, full), spearman(signals, full))
 
     return Audit(length, len(ranked), trials, {name: agreement(name) for name in names})

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist, correlation
+from typing import Any
 
 from nas.intervals import LEVEL
 
@@ -31,8 +32,11 @@ class Correlation:
     high: float | None = None
 
 
-def kendall(one: Sequence[float], other: Sequence[float]) -> Correlation:
-    """Tau-b (Kendall 1945): concordant less discordant pairs, over the geometric mean of the pairs without a tie."""
+def kendall(one: Sequence[Any], other: Sequence[Any]) -> Correlation:
+    """Of values that can be compared: numbers, or tuples of them.
+
+    Tau-b (Kendall 1945): concordant less discordant pairs, over the geometric mean of the pairs without a tie.
+    """
     n, agreement, untied = len(one), 0, [0, 0]
     for (a, x), (b, y) in combinations(zip(one, other, strict=True), 2):
         first, second = (a > b) - (a < b), (x > y) - (x < y)
@@ -45,8 +49,8 @@ def kendall(one: Sequence[float], other: Sequence[float]) -> Correlation:
     return _with_interval(tau, n, 0.437 / max(1, n - 4), step=4 / (n * (n - 1)))
 
 
-def spearman(one: Sequence[float], other: Sequence[float]) -> Correlation:
-    """Rho: Pearson's correlation of the ranks, where equal values share the mean of theirs."""
+def spearman(one: Sequence[Any], other: Sequence[Any]) -> Correlation:
+    """Likewise; rho: Pearson's correlation of the ranks, where equal values share the mean of theirs."""
     n = len(one)
     if min(len(set(one)), len(set(other))) < 2:
         return Correlation(None)
@@ -64,7 +68,7 @@ def _with_interval(estimate: float, n: int, variance: float, step: float) -> Cor
     return Correlation(estimate, min(low, estimate), max(high, estimate))
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
+def _ranks(values: Sequence[Any]) -> list[float]:
     """From 1.
 
     >>> _ranks([0.1, 0.5, 0.5, -2.0])

@@ -243,7 +243,8 @@ def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
     lines += _labelled("workers", [f"{workers}{status.utilisation:.0%} busy"], width)
     if best := status.best:
         values = f"trial {best.trial}: reward {text.number(best.reward)} ({_metrics(best.metrics)})"
-        lines += _labelled("best", [values, best.architecture, text.spent(best.spent)], width)
+        again = "by the search's own training; nas leaderboard ranks by means over seeds" if _by_means(status) else ""
+        lines += _labelled("best", [values, again, best.architecture, text.spent(best.spent)], width)
     if status.front:
         wished = status.front.objectives.keys()
         bests = [
@@ -322,6 +323,10 @@ def _trials(status: Status) -> str:
 def _replicates(status: Status) -> str:
     done = status.replicates - status.replicates_left
     return f"{done} of {status.replicates} replicates of the best ended" if status.replicates else ""
+
+
+def _by_means(status: Status) -> bool:
+    return bool(status.replicates) and not status.replicates_left
 
 
 def _rejected(status: Status) -> str:

@@ -2,7 +2,8 @@
 
 RUN/config.yaml  RUN/space.yaml      copies for reading; the journal is what counts
 RUN/journal/                         see journal.py and snapshot.py
-RUN/trials/<trial>/<attempt>/        result.json, log.txt
+RUN/trials/<trial>/<attempt>/        result.json, log.txt; of replicates below RUN/trials/<trial>/r<replicate>/
+RUN/audit/<epochs>/                  a run of its own: trials of this one, trained longer
 """
 
 from __future__ import annotations

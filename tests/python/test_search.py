@@ -35,6 +35,20 @@ def test_five_lines_search_with_a_lambda_on_dask_workers(tmp_path: Path, monkeyp
     assert run.folder == Path("runs/parabola")
 
 
+def test_the_best_are_evaluated_again_with_other_seeds_and_ranked_by_their_means(tmp_path: Path) -> None:
+    def noisy(candidate: nas.Candidate, context: nas.Context) -> float:
+        return parabola(candidate, context) + context.seed % 1000 / 1000
+
+    words = {"trials": 8, "controller": "random", "cluster": {"kind": "inline"}, "run": tmp_path / "run"}
+    run = nas.search(SPACE, noisy, **words, replicate={"top": 2, "seeds": 4})
+    first, second, third = run.leaderboard[:3]
+    assert len(first.replicates["rewards"]) == len(second.replicates["rewards"]) == 4
+    assert first.replicates["mean"] >= second.replicates["mean"]
+    assert third.replicates == {}
+    more = nas.search(SPACE, noisy, **words, replicate=4)
+    assert sum(bool(row.replicates) for row in more.leaderboard) == 5
+
+
 def test_several_metrics_a_reward_and_failures(tmp_path: Path) -> None:
     def objective(candidate: nas.Candidate, context: nas.Context) -> dict[str, float]:
         x = candidate.hyperparameters["x"]

@@ -161,6 +161,19 @@ def test_a_search_by_a_score_of_untrained_networks_is_compared_with_accuracy(tmp
     assert [one.epochs for one in found.trials] == [0] * 5
 
 
+def test_what_a_scheduler_cut_short_is_trained_to_its_end_and_length_comes_before_reward(tmp_path: Path) -> None:
+    run = searched(tmp_path, {"train": {"epochs": 3, "precision": "fp32"}, "scheduler": "asha"})
+    found, _ = audit.run(run, 5)
+    assert found is not None
+    assert (found.epochs, found.of) == (3, 10)
+    lengths = [one.epochs for one in found.trials]
+    assert lengths == sorted(lengths, reverse=True), "the search ranks what it let train longer before"
+    assert set(lengths) == {1, 3}
+    full = store.history(run / "audit/3")
+    assert {trial.reached for trial in full.trials.values()} == {3}
+    assert audit.found(run, store.history(run)) == found
+
+
 @pytest.mark.parametrize(
     ("sample", "epochs", "words"),
     [
