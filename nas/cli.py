@@ -567,7 +567,7 @@ def bench(
         quick=quick,
         run=run,
     )
-    played = command.play(wishes, command.progress(_note))
+    played = command.play(wishes, command.progress(_note), _note)
     _print(_as_json(played.plain()) if json else played.page())
     if plot is not None:
         _write(plot, played.picture(), "--plot")

@@ -62,8 +62,11 @@ class Played:
         return {"folder": str(self.folder), "benchmarks": told}
 
 
-def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
-    """Everything that is wished for, of which only what is not on disk yet is played.
+def play(
+    wishes: Wishes, progress: Callable[[int, int], None], say: Callable[[str], None] = lambda text: None
+) -> Played:
+    """Everything that is wished for, of which only what is not on disk yet is played. ``say`` is told who of those that
+    nobody named is left out.
 
     Raises:
         InputError: the benchmark, the table or a flag is wrong.
@@ -76,6 +79,7 @@ def play(wishes: Wishes, progress: Callable[[int, int], None]) -> Played:
         contenders=_contenders(wishes),
         seeds=_seeds(wishes),
         processes=wishes.processes or len(os.sched_getaffinity(0)),
+        leave_out=say if wishes.controllers is None else None,
     )
     most = max(len(one.wish.wishes) for one in tournament.benchmarks)
     for one in tournament.contenders if wishes.controllers is not None else ():
@@ -129,7 +133,7 @@ def _benchmarks(wishes: Wishes, said: Spec, document: Document) -> list[Recorded
     tables: dict[Path, table.Table] = {}
     found = []
     for dataset in datasets:
-        path = _table(wishes.table, said, dataset, Path(document.file).parent)
+        path = _table(wishes.table, said, dataset, Path(document.file).parent, alone=len(datasets) == 1)
         tables[path] = tables.get(path) or table.read(path)
         for name in names:
             protocol = _changed(said.protocols[name], wishes)
@@ -158,13 +162,17 @@ def _changed(protocol: Protocol, wishes: Wishes) -> Protocol:
     return protocol.model_copy(update=changes)
 
 
-def _table(given: Path | None, said: Spec, dataset: str, beside: Path) -> Path:
-    """--table FILE, or FOLDER; else ``beside`` the YAML, else below NAS_BENCH_DATA. Raises InputError."""
+def _table(given: Path | None, said: Spec, dataset: str, beside: Path, *, alone: bool) -> Path:
+    """--table FILE, or FOLDER; else ``beside`` the YAML, else below NAS_BENCH_DATA. Raises InputError.
+
+    ``alone``: no other data set is played.
+    """
     relative = said.table.replace(DATASET, said.datasets[dataset])
     if given is not None and not given.is_dir():
-        if DATASET in said.table and len(said.datasets) > 1:
+        if DATASET in said.table and not alone:
             raise InputError(
-                f"--table {given}: {said.name} has a table for each data set; give the folder above {said.table}"
+                f"--table {given}: {said.name} has a table for each data set; give the folder above {said.table}, "
+                "or one --dataset"
             )
         return given
     if given is None and (beside / relative).is_file():

@@ -431,9 +431,11 @@ def _meant(decision: Decision, cell: Cell, otherwise: Values, document: Document
 
 
 def _key(held: Any) -> str | float:
-    """Numbers compare as numbers, however they are written."""
+    """Numbers compare as numbers, however they are written: 0.1 of 32 bits is 0.1."""
+    if isinstance(held, bool | np.bool_):
+        return str(held).lower()  # as YAML writes it
     try:
-        return float(held)
+        return float(str(held))
     except ValueError:
         return str(held)
 

@@ -21,7 +21,7 @@ from nas.bench.ledger import Ledger
 from nas.bench.recorded import Recorded
 from nas.bench.trace import Trace, play
 from nas.controllers import Controller
-from nas.errors import Interrupted
+from nas.errors import InputError, Interrupted
 
 Results = Mapping[str, Mapping[int, Trace]]  # contender -> seed -> its run
 Progress = Callable[[int, int], None]  # runs done, of how many
@@ -42,6 +42,7 @@ class Tournament:
     contenders: Sequence[Contender]
     seeds: range
     processes: int = 1
+    leave_out: Callable[[str], None] | None = None  # is told who can not search a space; None: that is an error
 
     def matches(self) -> Iterator[Match]:
         """Seed by seed, so that what is there when somebody stops it can be compared."""
@@ -57,16 +58,16 @@ class Tournament:
         """Play what the ledger has not, and return the results by benchmark.
 
         Raises:
-            InputError: a contender can not search a space.
+            InputError: a contender can not search a space, and is not to be left out.
             DiskFailed: a result could not be written.
             Interrupted: by Ctrl-C, or because a process was killed.
         """
         keys = {match: self._key(match) for match in self.matches()}
         known = book.read(keys.values())
+        refused = self._refused([match for match in keys if keys[match] not in known])
+        keys = {match: key for match, key in keys.items() if (match.benchmark, match.contender) not in refused}
         open_ = [match for match in keys if keys[match] not in known]
         progress(len(keys) - len(open_), len(keys))
-        for match in {(m.benchmark, m.contender): m for m in reversed(open_)}.values():
-            self._make(match)  # may refuse
         for done, (match, trace) in enumerate(self._played(open_), start=len(keys) - len(open_) + 1):
             known[keys[match]] = trace
             book.add(keys[match], trace, self._named(match))
@@ -77,6 +78,20 @@ class Tournament:
         for match, key in keys.items():
             results[match.benchmark][self.contenders[match.contender].name][match.seed] = known[key]
         return list(results)
+
+    def _refused(self, matches: Sequence[Match]) -> set[tuple[int, int]]:
+        """Benchmarks and contenders that can not search them. Raises InputError where nobody is to be left out."""
+        found = set()
+        for pair, match in {(m.benchmark, m.contender): m for m in reversed(matches)}.items():
+            try:
+                self._make(match)
+            except InputError as error:
+                if self.leave_out is None:
+                    raise
+                recorded = self.benchmarks[match.benchmark]
+                self.leave_out(f"left out of {recorded.dataset}, {recorded.protocol_name}: {error}")
+                found.add(pair)
+        return found
 
     def _played(self, matches: Sequence[Match]) -> Iterator[tuple[Match, Trace]]:
         if self.processes == 1 or len(matches) <= 1:

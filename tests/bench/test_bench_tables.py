@@ -64,6 +64,20 @@ def test_a_matrix_of_indices_and_a_table_for_each_data_set(tmp_path):
         assert told.metrics[QUALITY] == pytest.approx(-math.log(matrix.final[1]))  # lower is better, on a log scale
 
 
+def test_true_and_a_tenth_of_32_bits_are_what_yaml_means(tmp_path):
+    flags, rates = np.array([True, False]), np.array([0.1, 0.3], np.float32)
+    np.savez(tmp_path / "t.npz", flag=np.repeat(flags, 2), rate=np.tile(rates, 2), acc=np.arange(4.0))
+    (tmp_path / "t.yaml").write_text(
+        "name: t\nspace: {hyperparameters: {flag: {choice: [true, false]}, rate: {choice: [0.1, 0.3]}}}\ntable: t.npz\n"
+        "cells: {hyperparameters.flag: flag, hyperparameters.rate: rate}\n"
+        "protocols: {query: {reward: acc, final: acc, evaluations: 4}}\n"
+    )
+    rows = recorded(tmp_path / "t.yaml").rows
+    assert [rows.of({"hyperparameters.flag": i, "hyperparameters.rate": j}) for i in (0, 1) for j in (0, 1)] == [
+        *range(4)
+    ]
+
+
 def test_noise_is_a_function_of_seed_row_and_visit(tmp_path):
     toy = recorded(write(tmp_path), "noisy")
 

@@ -120,6 +120,41 @@ def test_a_time_budget_is_used_and_not_overrun(tmp_path):
     assert 2 * 100 / 40 - 2 <= len(run.rows) <= 2 * 100 / 10
 
 
+CONDITIONAL = """\
+name: conditional
+space: {hyperparameters: {op: {choice: [skip, {conv: {k: {choice: [3, 5]}}}]}}}
+table: toy.csv
+cells: {hyperparameters.op: op, 'hyperparameters.op:conv.k': {column: k, inactive: ''}}
+protocols: {query: {reward: acc, final: acc, goal: acc, evaluations: 3, report: [reached]}}
+"""
+
+
+def test_whom_nobody_named_is_left_out_of_a_space_that_it_can_not_search(tmp_path, monkeypatch):
+    """Lost without it: `nas bench mine.yaml` of any conditional space was refused for a baseline's sake."""
+    (tmp_path / "toy.csv").write_text("op,k,acc\nskip,,1\nconv,3,2\nconv,5,3\n")
+    (tmp_path / "toy.yaml").write_text(CONDITIONAL)
+    with pytest.raises(InputError, match="gp_ucb needs a space without conditions"):
+        play(tmp_path, controllers="gp_ucb,random")
+    monkeypatch.setattr(contenders, "DEFAULT", ("gp_ucb", "random"))
+    said: list[str] = []
+    wishes = command.Wishes(str(tmp_path / "toy.yaml"), seeds=2, processes=1, run=tmp_path / "run")
+    played = command.play(wishes, quiet, said.append)
+    assert [word.partition(" needs")[0] for word in said] == ["left out of all, query: gp_ucb"]
+    assert [len(runs) for runs in played.results[0].values()] == [0, 2]
+    assert "gp_ucb" not in played.page()
+    assert "random" in played.page()
+    assert played.picture()
+
+
+def test_a_file_is_the_table_of_the_one_data_set_that_is_played(tmp_path):
+    path = write_npz(tmp_path)
+    wishes = {"controllers": "random", "seeds": 1, "processes": 1, "run": tmp_path / "run"}
+    with pytest.raises(InputError, match=r"a table for each data set; give the folder .*, or one --dataset"):
+        command.play(command.Wishes(str(path), tmp_path / "second.npz", **wishes), quiet)
+    played = command.play(command.Wishes(str(path), tmp_path / "second.npz", "two", **wishes), quiet)
+    assert played.benchmarks[0].best == 0
+
+
 def test_the_order_of_play_and_who_plays_fewer_seeds(tmp_path):
     write(tmp_path)
     played = play(tmp_path, protocols="query,noisy", controllers="random,evolution", seeds=2)
@@ -301,7 +336,8 @@ def test_a_killed_process_is_one_message_and_the_comparison_goes_on(tmp_path):
 
     def kill(done: int, total: int) -> None:
         if done:
-            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            for child in multiprocessing.active_children()[:1]:  # none, when they are dead and results still come
+                os.kill(child.pid, signal.SIGKILL)
 
     given = {"controllers": "random", "seeds": 300, "run": tmp_path / "run"}
     wishes = command.Wishes(str(tmp_path / "toy.yaml"), **given, processes=2)
