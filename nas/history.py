@@ -106,7 +106,8 @@ class Trial:
 
     def running_attempt(self, replicate: int = 0) -> AttemptRecord | None:
         """The attempt at a training that somebody waits for, if any."""
-        return next((one for one in self.training(replicate)[-1:] if one.running), None)
+        last = next((attempt for attempt in reversed(self.attempts) if attempt.replicate == replicate), None)
+        return last if last and last.running else None
 
     def awaits(self, attempt: int) -> bool:
         """Whether the attempt's answer may still say how its training ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from nas.records import (
     RunEnded,
     SlotsChanged,
     StopRequested,
+    Succeeded,
     Tick,
     TrialEnded,
 )
@@ -294,6 +296,37 @@ def test_a_snapshot_amid_the_replicates_gives_what_replay_does(memory_path: Path
         for entry in store.read(one / "journal")[:-1]:
             replayed.apply(entry.event, entry.time)
         assert replayed.digest() == store.read(one / "journal")[-1].event.digest
+
+
+def in_steps(candidate: Candidate, context: Context) -> dict[str, float]:
+    """Later trials are better; with other seeds than the search's every one is worse than all that the search saw."""
+    accuracy = context.trial / 100 + 0.5 * (context.seed == derive(3, "train", context.trial))
+    for step in range(1, 10):
+        if context.report(step, {"accuracy": accuracy}):
+            return {"accuracy": accuracy, "cut_short": step}
+    return {"accuracy": accuracy, "cut_short": 0.0}
+
+
+@pytest.mark.parametrize("scheduler", [{"median": {"min_trials": 2}}, {"asha": {"max_resource": 9}}])
+def test_a_scheduler_neither_stops_nor_learns_of_replicates(scheduler: dict[str, Any], memory_path: Path) -> None:
+    """What is trained to say what a trial is worth in full is trained in full."""
+    plan = planned(scheduler=scheduler, budget={"trials": 9}, replicate={"top": 2, "seeds": 2})
+    plan = dataclasses.replace(plan, objective=in_steps, connect=lambda folder: InlineExecutor(in_steps, slots=2))
+    ended = driver.run(plan, memory_path / "run")
+    told = [ended.history.trials[trial].replicates for trial in ended.history.replicated]
+    assert told and all(len(outcomes) == 2 for outcomes in told)
+    assert {one.metrics["cut_short"] for outcomes in told for one in outcomes if isinstance(one, Succeeded)} == {0.0}
+    assert {one.step for outcomes in told for one in outcomes if isinstance(one, Succeeded)} == {9}
+    entries = store.read(memory_path / "run/journal")
+    begun = next(n for n, entry in enumerate(entries) if isinstance(entry.event, ReplicationBegun))
+    assert not [entry for entry in entries[begun:] if entry.event.event in ("attempt_stopped", "trial_paused")]
+    replayed = driver.machine(plan)
+    before = b""
+    for number, entry in enumerate(entries[:-1]):
+        replayed.apply(entry.event, entry.time)
+        before = before if number != begun else orjson.dumps(replayed.scheduler.save())
+    assert orjson.dumps(replayed.scheduler.save()) == before
+    assert replayed.digest() == entries[-1].event.digest
 
 
 @pytest.mark.parametrize(
