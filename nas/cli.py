@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 import typer
 
 from nas.errors import DiskFailed, InputError, Interrupted, NasError
+from nas.submit import door
 
 if TYPE_CHECKING:
     from nas.config import Config, Override, RunConfig
@@ -111,6 +112,10 @@ def search(
         typer.Option(metavar="NAME", help="How long each trial trains: none, asha, hyperband, median, extrapolate."),
     ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="How many trials train at once.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="local, slurm, address=tcp://HOST:PORT, or scheduler-file=PATH."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of the search, the split and every training.")
     ] = None,
@@ -141,6 +146,7 @@ def search(
     """
     from nas import config as configs
     from nas import plan as plans
+    from nas.cluster import connect
 
     flags = {
         "data": _data(data),
@@ -157,6 +163,7 @@ def search(
     }
     named = {"replicate.seeds": "--replicate"}
     overrides = [_override(key, value, named.get(key)) for key, value in flags.items() if value is not None]
+    overrides += _cluster(cluster)
     if target is not None:
         overrides.append(configs.read_as("stop.reward", target, f"--target {target}"))
     plugins = _plugins(plugin)
@@ -174,6 +181,7 @@ def search(
         _note_of_replicates(folder, recorded, settings)
         _finish(folder, recorded, json)
         return
+    connect.check(settings.cluster)
     _drive(plan, folder, json, going_on=recorded)
 
 
@@ -188,15 +196,21 @@ def resume(
         typer.Option("--set", metavar="KEY=VALUE", help="Another budget, stop, ... than the recorded: budget.time=2h."),
     ] = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="Go on from the sound part of a damaged journal.")] = False,
+    to: Annotated[str | None, typer.Option("--to", metavar="slurm", help="Go on as batch jobs, not here.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="WHERE", help="local, slurm, address=..., or scheduler-file=...: go on there.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Go on with a run after a crash, a kill, or an interruption."""
     from nas import config as configs
     from nas import plan as plans
     from nas import provenance, store
+    from nas.cluster import connect
 
     recorded = store.opening(run, provenance.code(), salvage=salvage)
     overrides = [] if replicate is None else [_override("replicate.seeds", replicate, "--replicate")]
+    overrides += [*_cluster(cluster), *([_override("cluster.kind", to, "--to")] if to else [])]
     overrides += map(configs.parse_set, set_ or [])
     config = configs.from_plain(recorded.config, overrides) if recorded.started else None
     if config:
@@ -207,6 +221,10 @@ def resume(
         _finish(run, recorded, json)
         return
     plan = plans.recorded_plan(run, _data(data), _plugins(plugin), history=recorded, overrides=overrides)
+    if to:
+        door.submitted(plan, run, json)
+        return
+    connect.check(plan.config.cluster)
     _drive(plan, run, json, going_on=recorded, salvage=salvage)
 
 
@@ -224,9 +242,9 @@ def status(
     now = _status(run)
     if watch and not json:
         with _display() as show, suppress(Interrupted):
-            while now.state == "running":
+            while now.state in ("running", "waiting"):
                 show(now)
-                sleep(1.0)
+                sleep(5.0 if now.jobs else 1.0)  # a queue is asked for its jobs by many people
                 now = _status(run)
     _print(_as_json(now.plain()) if json else report.screen(now, _width() or 100, run))
 
@@ -605,6 +623,9 @@ def _task(task: list[str] | None, more: list[str] | None) -> list[str]:
     return [*(task or ()), *(more or ())]
 
 
+door.add_commands(app)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -640,6 +661,22 @@ def _note_of_replicates(folder: Path, history: History, config: RunConfig | None
             f"its replicates have not ended, as the budget is used up; a larger one goes on: {_resume(folder)} "
             "--set budget.time=2h, say (and --set budget.trials=N, where the search is to end with trial N)"
         )
+
+
+def _cluster(where: str | None) -> list[Override]:
+    """What ``--cluster slurm`` or ``--cluster address=tcp://...`` means."""
+    if where is None:
+        return []
+    from nas.config import Override
+
+    kind, equals, value = where.partition("=")
+    kind = kind.replace("-", "_")
+    flag = f"--cluster {where}"
+    if bool(equals) != (kind in ("address", "scheduler_file")) or (equals and not value):
+        raise InputError(f"{flag}: write local, slurm, address=tcp://HOST:PORT, or scheduler-file=PATH")
+    if kind == "scheduler_file":
+        value = str(Path(value).absolute())
+    return [Override("cluster.kind", kind, flag), *([Override(f"cluster.{kind}", value, flag)] if equals else [])]
 
 
 def _recorded(folder: Path) -> History | None:
@@ -896,7 +933,18 @@ def _status(folder: Path) -> Status:
 
     live = store.alive(folder / "journal")
     history = store.history(folder)
-    return of(history, _reward(history), now=time() if live else None, alive=live)
+    found = of(history, _reward(history), now=time() if live else None, alive=live)
+    if not (folder / "cluster").is_dir():
+        return found
+    from dataclasses import replace
+
+    from nas.submit import command
+
+    jobs = command.jobs_of(folder)
+    if jobs is None:
+        return found
+    state = "waiting" if found.state == "interrupted" and jobs.waiting else found.state
+    return replace(found, state=state, jobs=jobs.plain(), queue=jobs.lines())
 
 
 def _span(history: History) -> str:

@@ -9,6 +9,7 @@ acknowledged: the journal is replayed, results that attempts left in the run's f
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -53,7 +54,8 @@ from nas.schedulers.settings import whole_length
 from nas.space import Candidate
 
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+GRACE = 45.0  # seconds that what runs is waited for after SIGUSR1, which warns of a kill in a minute or two
 SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn ...
 OBSERVED = 20  # ... so that many times as long as its last look took is left before the next
 
@@ -66,6 +68,7 @@ class Ended:
     message: str
     folder: Path
     history: History
+    again: bool = False  # interrupted by the end of a batch job's time: another one is to go on
 
     @property
     def exit_code(self) -> int:
@@ -86,11 +89,13 @@ def run(
     salvage: bool = False,
     opened: Callable[[History], None] = lambda history: None,
     note: snapshots.Note = lambda line: None,
+    until: tuple[float, float] | None = None,
 ) -> Ended:
     """Run a search in ``folder`` until it ends; go on where an earlier driver stopped.
 
     ``opened`` is called once, when the run is ours and what earlier drivers left is taken in. ``note`` is given a line
-    where no snapshot could be used, or written.
+    where no snapshot could be used, or written. ``until``, both in time.monotonic(): from when on nothing more begins,
+    and when the driver leaves, whatever runs; a batch job's time is up then.
 
     Raises:
         RunHeld: another driver is alive on the folder.
@@ -102,18 +107,42 @@ def run(
     journal, search = snapshots.claim(
         folder, partial(machine, plan), lambda history: going_on(plan, history, folder), note, salvage=salvage
     )
-    keeper = snapshots.Keeper(journal, search, note)
+    keeper, leave = snapshots.Keeper(journal, search, note), _Leave(*(until or (math.inf, math.inf)))
     try:
         drive = _Drive(plan, folder, journal, search, keeper)
         drive.open(taught)
         opened(search.history)
-        with _stop_signals() as asked_to_stop:
-            drive.loop(asked_to_stop, observe)
+        with _stop_signals(leave):
+            drive.loop(leave, observe)
             keeper.close()
         assert search.over is not None
-        return Ended(search.over.reason, search.over.message, folder, search.history)
+        return Ended(search.over.reason, search.over.message, folder, search.history, leave.again)
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped at once; go on with: {shlex.join(['nas', 'resume', str(folder)])}") from None
+        go_on = shlex.join(["nas", "resume", str(folder)])
+        raise Interrupted(f"stopped at once; go on with: {go_on}", again=leave.again) from None
+    finally:
+        keeper.wait()
+        journal.close()
+
+
+def begin(plan: Plan, folder: Path) -> History:
+    """Record a new run, or what ``plan`` changes about one that is there, and run nothing: a batch job goes on with it.
+
+    Raises:
+        RunHeld, InputError, DiskFailed: as ``run``.
+    """
+    taught = None if store.exists(folder / "journal") else lessons(plan)
+    journal, search = snapshots.claim(
+        folder,
+        partial(machine, plan),
+        lambda history: going_on(plan, history, folder),
+        lambda line: None,
+        salvage=False,
+    )
+    keeper = snapshots.Keeper(journal, search, lambda line: None)
+    try:
+        _Drive(plan, folder, journal, search, keeper).open(taught)
+        return search.history
     finally:
         keeper.wait()
         journal.close()
@@ -231,7 +260,7 @@ class _Drive:
                 if attempt in known:
                     yield Answered(trial.number, attempt, outcome)
 
-    def loop(self, asked_to_stop: Callable[[], bool], observe: Observer) -> None:
+    def loop(self, leave: _Leave, observe: Observer) -> None:
         if self.search.over:
             return
         self.executor = self.plan.connect(self.folder)
@@ -241,9 +270,11 @@ class _Drive:
         try:
             while not self.search.over:
                 happenings: list[Happening] = list(self.executor.wait(TURN))
-                if asked_to_stop() and not self.search.stopping:
+                if leave.asked() and not self.search.stopping:
                     happenings.append(StopRequested())
                 self._act(happenings or [Tick()])
+                if self.search.winding_down(time.time()):
+                    self.executor.wind_down()
                 self.keeper.look()
                 if time.monotonic() >= next_look:
                     looked = time.monotonic()
@@ -328,26 +359,47 @@ class _Drive:
         return self.folder.absolute() / "trials" / str(number)
 
 
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """SIGINT once: stop when what runs has ended. Again, or SIGTERM or SIGHUP: leave at once; nothing recorded is lost.
+@dataclass(slots=True)
+class _Leave:
+    """Whether this driver was asked to stop; both times are in time.monotonic()."""
 
-    Leaving at once is a KeyboardInterrupt: an objective that runs in this process does not take it for its own error.
-    """
-    asked: list[int] = []
+    stop_at: float  # begin nothing more from then on
+    gone_by: float  # leave, whatever runs
+    heard: bool = False
+    again: bool = False
 
-    def on_signal(number: int, frame: object) -> None:
-        if asked or number != signal.SIGINT:
+    def asked(self) -> bool:
+        """Raises KeyboardInterrupt when the time to leave has come."""
+        now = time.monotonic()
+        self.again = self.again or now >= min(self.stop_at, self.gone_by)
+        if now >= self.gone_by:
             raise KeyboardInterrupt
-        asked.append(number)
+        return self.heard or self.again
 
+    def hear(self, number: int, frame: object) -> None:
+        """A signal came. Leaving at once is a KeyboardInterrupt: an objective in this process does not take it for its.
+
+        SIGINT once: stop when what runs has ended. SIGUSR1: so too, but soon. SIGINT again, SIGTERM or SIGHUP: at once.
+        """
+        if number == signal.SIGUSR1:
+            self.again = True
+            self.gone_by = min(self.gone_by, time.monotonic() + GRACE)
+        elif self.heard or number != signal.SIGINT:
+            self.again = False
+            raise KeyboardInterrupt
+        else:
+            self.heard = True
+
+
+@contextmanager
+def _stop_signals(leave: _Leave) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield
         return
     heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
-    before = {number: signal.signal(number, on_signal) for number in heard}
+    before = {number: signal.signal(number, leave.hear) for number in heard}
     try:
-        yield lambda: bool(asked)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -79,9 +79,16 @@ class DiskFailed(NasError):
 
 
 class Interrupted(NasError):
-    """Stopped on request with everything recorded; the message is the command that goes on."""
+    """Stopped on request with everything recorded; the message is the command that goes on.
+
+    ``again``: not a person asked for it but the end of a batch job's time; another one is to go on.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class InvalidCandidate(Exception):

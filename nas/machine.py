@@ -417,6 +417,10 @@ class Search:
         self._record(RunEnded(end.reason, end.message, self.digest()), now, out)
         out.append(end)
 
+    def winding_down(self, now: float) -> bool:
+        """Whether nothing will be started any more but another attempt of what runs; replicates come later."""
+        return not (self._waiting or self.replicate.seeds) and (self._enough(now) or bool(self._exhausted()))
+
     def _enough(self, now: float) -> bool:
         """Whether no trial more is to be proposed; what runs may end."""
         return self._trials_are_up() or bool(self._stops(now))

@@ -80,11 +80,13 @@ def recorded_plan(
     history: History | None = None,
     overrides: Sequence[Override] = (),
     changed: Callable[[Config], Config] = lambda config: config,
+    keep_jobs: bool = False,
 ) -> Plan:
     """The plan of a run as its journal has it, with the changes recorded since, and ``overrides``.
 
     ``data``: where data sets lie now. ``plugins``: those of the run that lie elsewhere now. ``history``: of the
     journal, where the caller has read it. ``changed``: makes of the config that of another run on the same space.
+    ``keep_jobs``: see connect.
 
     Raises:
         InputError: there is no run in ``folder``, its journal is damaged, its objective is a Python callable, or a
@@ -107,7 +109,7 @@ def recorded_plan(
     found, task = again(config.plugins, plugins), history.started.task
     pricing = _pricing(config, task, load(found).layers)
     space = Space.read(history.started.space, task, costs=Costs(pricing, pricing.names))
-    return _plan(config, space, found)
+    return _plan(config, space, found, keep_jobs)
 
 
 def _pricing(config: Config, task: Mapping[str, Any], layers: Mapping[str, Any]) -> Pricing:
@@ -141,12 +143,12 @@ def _require_precision(config: Config) -> None:
             raise InputError(f"{wanted} needs an NVIDIA GPU, and no slot has one here; write fp32, bf16 or auto")
 
 
-def _connected(config: Config, objective: Objective, folder: Path) -> Executor:
+def _connected(config: Config, objective: Objective, folder: Path, keep_jobs: bool) -> Executor:
     _require_precision(config)  # once more: a run may go on where there is no GPU
-    return connect(config.cluster, objective, folder=folder, preload=PRELOAD)
+    return connect(config.cluster, objective, folder=folder, preload=PRELOAD, name=config.name, keep_jobs=keep_jobs)
 
 
-def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
+def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...], keep_jobs: bool = False) -> Plan:
     from nas.train import prepare
     from nas.train.plugins import load
     from nas.train.trainer import Trainer
@@ -158,7 +160,7 @@ def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...]) -> Plan:
         config=config,
         space=space,
         objective=objective,
-        connect=lambda folder: _connected(config, objective, folder),
+        connect=lambda folder: _connected(config, objective, folder, keep_jobs),
         deadline=config.train.deadline,
         epochs=config.train.epochs or None,
     )

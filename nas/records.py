@@ -255,6 +255,8 @@ class DriverTookOver:
     process_started: float  # with pid, names one process for ever (clock ticks since boot)
     boot: str  # the host's boot id
     accepted: Mapping[str, Any] = field(default_factory=dict)  # earlier segment -> {"length": bytes, "checksum": hex}
+    job: str = ""  # of a batch system, "" outside one
+    restart: int = 0  # how often that job had been requeued
     event: str = field(default="driver_took_over", init=False)
 
 

@@ -50,6 +50,7 @@ FLOORS = {
         "python",
         "plugin",
         "bench",
+        "submit",
     },
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}

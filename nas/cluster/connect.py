@@ -8,11 +8,15 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.cluster import Executor
-from nas.cluster.settings import ClusterSettings
+from nas.cluster.settings import BATCH, ClusterSettings
 from nas.errors import InputError
 from nas.objective import Objective
+
+if TYPE_CHECKING:
+    from nas.cluster.dask import Members
 
 HOST_SHARE = 0.9  # of the host's memory, for all slots together; the rest is the driver's and the system's
 
@@ -27,13 +31,21 @@ class Slots:
 
 
 def connect(
-    settings: ClusterSettings, objective: Objective, *, folder: Path | None = None, preload: Sequence[str] = ()
+    settings: ClusterSettings,
+    objective: Objective,
+    *,
+    folder: Path | None = None,
+    preload: Sequence[str] = (),
+    name: str = "search",
+    keep_jobs: bool = False,
 ) -> Executor:
     """An executor of the objective; its first ``wait`` brings word of the slots.
 
     Args:
         folder: the run's; logs go to <folder>/logs. None keeps none.
         preload: modules that each attempt finds imported.
+        name: of the run, which its jobs are called by.
+        keep_jobs: leave worker jobs in place when the executor is closed, for the one that goes on.
 
     Raises:
         InputError: the objective cannot be pickled, the GPUs asked for are not there, or no scheduler can be started.
@@ -43,23 +55,66 @@ def connect(
 
         return InlineExecutor(objective, slots=settings.workers or 1)
     from nas.cluster.dask import DaskExecutor
-    from nas.cluster.local import LocalDask, environment
     from nas.cluster.slot import pickled
 
-    slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
     pickled(objective)  # before a process is started
-    local = LocalDask([environment(slots.threads, gpu) for gpu in slots.gpus], folder / "logs" if folder else None)
+    threads, memory = settings.threads or settings.cpus_per_worker, settings.memory
+    if settings.kind == "local":
+        slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
+        threads, memory = slots.threads, slots.memory
+    members = _members(settings, folder, name, keep_jobs)
+    if settings.kind in BATCH and memory:
+        memory = int(memory * HOST_SHARE)  # so that a child that takes too much is ended by us, not with its job
     try:
-        return DaskExecutor(
-            local.client, objective, preload=preload, threads=slots.threads, memory=slots.memory, local=local
-        )
+        return DaskExecutor(members.client, objective, preload=preload, threads=threads, memory=memory, members=members)
     except BaseException:
-        local.close()
+        members.close()
         raise
 
 
+def _members(settings: ClusterSettings, folder: Path | None, name: str, keep_jobs: bool) -> Members:
+    logs = folder / "logs" if folder else None
+    if settings.kind == "local":
+        from nas.cluster.environment import environment
+        from nas.cluster.local import LocalDask
+
+        slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
+        return LocalDask([environment(slots.threads, gpu) for gpu in slots.gpus], logs)
+    if settings.kind in ("address", "scheduler_file"):
+        from nas.cluster.visit import Visit
+
+        return Visit(logs, address=settings.address, scheduler_file=settings.scheduler_file)
+    from nas.cluster.batch.jobs import FOLDER
+    from nas.cluster.batch.run import Batch
+    from nas.cluster.batch.workers import BatchWorkers
+
+    if folder is None or logs is None:
+        raise InputError(f"cluster.kind {settings.kind} needs a run's folder, which workers on other hosts reach")
+    batch = Batch.prepare(folder)
+    supply = batch.supply(name, settings, keep=keep_jobs)
+    return BatchWorkers(folder / FOLDER, logs, interface=settings.interface, supply=supply)
+
+
+def check(settings: ClusterSettings) -> None:
+    """Raises InputError where this host cannot be the one that such a cluster is used from; before a run's folder."""
+    if settings.kind in BATCH:
+        from nas.cluster import tls
+        from nas.cluster.batch import slurm
+
+        if not slurm.available():
+            raise InputError(
+                "there is no SLURM on this host (no sbatch); go to a login node, or see the scripts with "
+                "nas submit --dry-run"
+            )
+        tls.require_cryptography()
+
+
 def no_gpus(settings: ClusterSettings) -> bool:
-    """Whether no slot will have a GPU."""
+    """Whether no slot will have a GPU. Of somebody's Dask cluster that is not known."""
+    if settings.kind in BATCH:
+        return not settings.gpus_per_worker
+    if settings.kind in ("address", "scheduler_file"):
+        return False
     return settings.kind == "inline" or settings.gpus in (0, ()) or not visible_gpus(os.environ)
 
 

@@ -10,6 +10,7 @@ Left out: deadlines (the slot keeps them, where the child is), and any memory of
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -18,14 +19,15 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from distributed import KilledWorker, Worker, WorkerPlugin, get_worker
 
 from nas import results
-from nas.cluster.local import LocalDask
+from nas.cluster.environment import visible_device
 from nas.cluster.slot import Slot, pickled
+from nas.errors import Interrupted
 from nas.objective import Objective
 from nas.records import (
     Answered,
@@ -38,7 +40,8 @@ from nas.records import (
 )
 
 ANSWER_LIMIT = 5.0  # seconds from a task's end to its answer, which was sent before
-KEEP_UP = 0.5  # seconds between two looks at the local workers' processes
+KEEP_UP = 0.5  # seconds between two looks at who keeps the workers up
+GONE = 10.0  # seconds without the scheduler, after which it is not waited for
 
 
 class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
@@ -63,13 +66,17 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
             path=self.path,
         )
 
+        self.worker = worker
+        seconds = getattr(worker, "seconds_left", lambda: None)()  # only a batch system's workers have it
+        if seconds is not None:
+            self.leave_within(seconds)
+
+    def leave_within(self, seconds: float) -> None:
+        """Say that the worker must end by then; 0: it begins nothing more, and may go when it is idle."""
+        self.worker.log_event(self.name, ["leaves", self.worker.address, seconds])
+
     def teardown(self, worker: Worker) -> None:
         self.slot.close()
-
-
-def visible_device(environ: Mapping[str, str]) -> str:
-    """A worker that was given a GPU trains on it. One whose batch system says nothing of GPUs has none."""
-    return "cuda" if environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles") else "cpu"
 
 
 def run_on_worker(name: str, key: str, attempt: Attempt) -> None:
@@ -93,6 +100,29 @@ async def stop_on_worker(name: str, trial: int, attempt: int, dask_worker: Worke
     dask_worker.plugins[name].slot.stop(trial, attempt)
 
 
+async def leave_on_worker(name: str, dask_worker: Worker) -> None:
+    """Have a worker that is not needed any more end, and its batch job with it."""
+    dask_worker.released = True
+    asyncio.get_running_loop().create_task(dask_worker.close(reason="released"))
+
+
+class Members(Protocol):
+    """Who provides the scheduler and its workers. The executor calls it, from one thread."""
+
+    shared: bool  # with other programs: the executor leaves no trace then
+
+    @property
+    def client(self) -> Any: ...  # a distributed.Client
+
+    def keep_up(self) -> None: ...  # called every half second
+
+    def lost(self) -> None: ...  # a worker went that had not been let go
+
+    def want(self, workers: int) -> bool: ...  # no more are needed from now on; whether idle ones are to be let go
+
+    def close(self) -> None: ...
+
+
 class DaskExecutor:
     """Attempts on the workers of ``client``'s cluster; each worker is one slot, however many threads it has.
 
@@ -102,7 +132,10 @@ class DaskExecutor:
         preload: modules that the children find imported.
         threads: that an objective may use.
         memory: bytes that a child may have resident; None is no limit.
-        local: the workers' processes, where they are this executor's to start, restart and end (client included).
+        members: who starts, replaces and ends the workers, where that is not left to others; closed with the executor.
+
+    A worker whose batch job has an end is given no attempt that, by the longest one so far, would not end before it;
+    idle, it is then released.
     """
 
     def __init__(
@@ -113,14 +146,22 @@ class DaskExecutor:
         preload: Sequence[str] = (),
         threads: int = 1,
         memory: int | None = None,
-        local: LocalDask | None = None,
+        members: Members | None = None,
     ) -> None:
         self.client = client
-        self.local = local
+        self.members = members
         self.name = f"nas-{uuid.uuid4().hex}"  # of the plugin, the topic and the tasks: unique on a shared cluster
         self._events: queue.SimpleQueue[Sequence[Any]] = queue.SimpleQueue()  # filled by Dask's threads
         self._workers: dict[str, str | None] = {}  # address -> the key of what it runs
+        self._leaves: dict[str, float] = {}  # address -> time.monotonic() at which it must have ended
+        self._served: set[str] = set()  # workers that were given an attempt
+        self._released: set[str] = set()  # that were told to go
+        self._slots = 0  # as last announced
+        self._longest = 0.0  # seconds that an attempt took
+        self._winding_down = False
+        self._gone_since: float | None = None  # time.monotonic() since when the scheduler does not answer
         self._running: dict[str, tuple[Attempt, Any]] = {}  # key -> attempt, future
+        self._began: dict[str, float] = {}  # key of what runs -> time.monotonic()
         self._ended: dict[str, float] = {}  # key of a task that ended well, its answer not here yet -> time.monotonic()
         self._waiting: deque[Attempt] = deque()  # started when no worker was free, as when one has just died
         self._happenings: list[Happening] = []
@@ -148,11 +189,13 @@ class DaskExecutor:
     def wait(self, timeout: float) -> Sequence[Happening]:
         until = time.monotonic() + timeout
         while True:
-            if self.local:
-                self.local.keep_up()
+            if self.members:
+                self.members.keep_up()
+            self._require_scheduler()
             self._miss_answers()
             self._take(0.0 if self._happenings else min(KEEP_UP, max(0.0, until - time.monotonic())))
             self._place()
+            self._release()
             if self._happenings or time.monotonic() >= until:
                 break
         happenings, self._happenings = self._happenings, []
@@ -163,10 +206,48 @@ class DaskExecutor:
             future.cancel()
         for topic in ("all", self.name):
             self.client.unsubscribe_topic(topic)
-        if self.local:
-            self.local.close()
-        else:
+        if (self.members is None or self.members.shared) and self.client.status == "running":
             self.client.unregister_worker_plugin(self.name)  # its teardown kills the children
+        if self.members:
+            self.members.close()
+
+    def wind_down(self) -> None:
+        if self.members and not self._winding_down:
+            self._winding_down = self.members.want(max(1, len(self._running) + len(self._waiting)))
+
+    def _require_scheduler(self) -> None:
+        """Raises Interrupted where the scheduler is gone for good: nothing that waits for it would ever go on."""
+        if self.client.status == "running":
+            self._gone_since = None
+            return
+        self._gone_since = self._gone_since or time.monotonic()
+        if self.client.status == "closed" or time.monotonic() > self._gone_since + GONE:
+            raise Interrupted("the Dask scheduler is gone, with its workers; everything recorded is safe")
+
+    def _usable(self, address: str) -> bool:
+        """Whether an attempt may be given to it, and is likely to end there. A worker's first one is not doubted."""
+        if address in self._released:
+            return False
+        if address not in self._leaves:
+            return True
+        left = self._leaves[address] - time.monotonic()
+        return left > (self._longest if address in self._served else 0.0)
+
+    def _release(self) -> None:
+        """Let the idle workers go that are of no more use, and announce how many slots there are."""
+        for address, key in self._workers.items():
+            idle = key is None and address not in self._released
+            if idle and (not self._usable(address) or (self._winding_down and not self._waiting)):
+                self._released.add(address)
+                self.client.run(leave_on_worker, self.name, workers=[address], wait=False, on_error="ignore")
+        self._announce()
+
+    def _announce(self) -> None:
+        """A worker that is to leave is a slot for as long as its attempt runs."""
+        slots = sum(key is not None or self._usable(address) for address, key in self._workers.items())
+        if slots != self._slots:
+            self._slots = slots
+            self._happenings.append(SlotsChanged(slots))
 
     def _on_worker(self, function: Callable[..., Any], trial: int, attempt: int) -> None:
         """Call it on the worker that runs the attempt, if one does; waits for nothing."""
@@ -183,7 +264,7 @@ class DaskExecutor:
 
     def _place(self) -> None:
         """Give what waits to workers that are free."""
-        free = [address for address, key in self._workers.items() if key is None]
+        free = [address for address, key in self._workers.items() if key is None and self._usable(address)]
         for address in free[: len(self._waiting)]:
             attempt = self._waiting.popleft()
             self._count += 1
@@ -193,18 +274,28 @@ class DaskExecutor:
             )
             future.add_done_callback(lambda future, key=key: self._events.put(["done", key, _error(future)]))
             self._workers[address] = key
+            self._served.add(address)
             self._running[key] = (attempt, future)
+            self._began[key] = time.monotonic()
 
     def _digest(self, event: Sequence[Any]) -> None:
         match event:
             case ["joined", address]:
                 if address not in self._workers:
                     self._workers[address] = None
-                    self._slots_changed()
+                    self._announce()
+            case ["leaves", address, seconds]:
+                self._leaves[address] = time.monotonic() + seconds
+                self._announce()
             case ["left", address]:
                 if address in self._workers:
                     key = self._workers.pop(address)
-                    self._slots_changed()
+                    self._leaves.pop(address, None)
+                    self._served.discard(address)
+                    if self.members and address not in self._released:
+                        self.members.lost()
+                    self._released.discard(address)
+                    self._announce()
                     if key:
                         self._answer(key, Failed("lost", f"the worker {address} died"))
             case ["reported", key, step, metrics] if key in self._running:
@@ -231,13 +322,12 @@ class DaskExecutor:
             return
         attempt, _ = self._running.pop(key)
         self._ended.pop(key, None)
+        self._longest = max(self._longest, time.monotonic() - self._began.pop(key))
         for address, running in self._workers.items():
             if running == key:
                 self._workers[address] = None
+        self._announce()  # before the answer, for which another attempt would be started at once
         self._happenings.append(Answered(attempt.trial, attempt.attempt, outcome))
-
-    def _slots_changed(self) -> None:
-        self._happenings.append(SlotsChanged(len(self._workers)))
 
 
 def _membership(event: Any) -> Sequence[Any]:

@@ -56,6 +56,9 @@ class InlineExecutor:
         self.happenings.clear()
         return happenings
 
+    def wind_down(self) -> None:
+        pass
+
     def close(self) -> None:
         self.started.clear()
 

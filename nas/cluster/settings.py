@@ -2,24 +2,152 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
-from nas.documents import Bytes
+from nas.documents import Bytes, parse_seconds
+
+Kind = Literal["local", "inline", "address", "scheduler_file", "slurm"]
+BATCH: tuple[Kind, ...] = ("slurm",)  # whose workers are jobs
+
+# What nas says itself, by a word of its own or as its pattern needs it. Both of a script's directives and of --option.
+OWN_OPTIONS = {
+    "job-name": "name", "J": "name", "partition": "partition", "p": "partition", "account": "account", "A": "account",
+    "time": "time", "t": "time", "mem": "memory", "mem-per-cpu": "memory", "cpus-per-task": "cpus_per_worker",
+    "c": "cpus_per_worker", "nodes": "nodes", "N": "nodes", "gpus": "gpus_per_worker", "G": "gpus_per_worker",
+    "gpus-per-task": "gpus_per_worker", "gpus-per-node": "gpus_per_worker", "ntasks": "workers", "n": "workers",
+    "ntasks-per-node": "workers", "array": "workers", "a": "workers", "comment": "", "output": "", "o": "",
+    "error": "", "e": "", "open-mode": "", "requeue": "", "no-requeue": "", "signal": "", "chdir": "", "D": "",
+    "wrap": "", "parsable": "", "test-only": "", "wait": "", "W": "", "export-file": "", "help": "", "h": "",
+    "version": "", "V": "", "quiet": "", "Q": "",
+}  # fmt: skip
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    """Values that may stand in a script without quotes, and mean the same to every shell and scheduler."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value[:80]!r} is no {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _option(value: str) -> str:
+    """``qos=high`` or ``--qos=high``, as one directive of a script; returned with its dashes."""
+    found = re.fullmatch(r"(?:--?)?([A-Za-z][A-Za-z0-9-]*)(?:=([A-Za-z0-9_./:=,@%+*()\[\]|&!~^-]+))?", value)
+    if not found:
+        raise ValueError(
+            f"{value[:80]!r} is no option of a scheduler; write NAME or NAME=VALUE, e.g. --qos=high, with no blanks, "
+            "quotes, #, ; or $ in it"
+        )
+    name, said = found.groups()
+    if name in OWN_OPTIONS:
+        word = OWN_OPTIONS[name]
+        raise ValueError(f"--{name} is said by nas itself" + (f"; write cluster.{word}" if word else ""))
+    if len(name) == 1:
+        return f"-{name}" if said is None else f"-{name} {said}"
+    return f"--{name}" if said is None else f"--{name}={said}"
+
+
+def parse_walltime(value: object) -> float:
+    """Seconds, of ``04:00:00``, ``1-12:00:00``, ``90`` (minutes, as schedulers have it), ``4h``; or ValueError."""
+    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if re.fullmatch(r"[0-9]+", text):
+        seconds = float(text) * 60
+    elif found := re.fullmatch(r"(?:([0-9]+)-)?([0-9]{1,3}):([0-9]{2})(?::([0-9]{2}))?", text):
+        days, first, second, third = (int(group or 0) for group in found.groups())
+        if found[4] is None and found[1] is None:  # minutes:seconds, as SLURM reads it
+            seconds = first * 60.0 + second
+        else:
+            seconds = days * 86400.0 + first * 3600 + second * 60 + third
+    else:
+        try:
+            seconds = parse_seconds(value) if isinstance(value, str) else -1
+        except ValueError:
+            seconds = -1
+        if seconds < 0:
+            raise ValueError(f"{value!r} is no walltime; write 04:00:00, 1-12:00:00, 4h, or minutes")
+    if not 60 <= seconds <= 366 * 86400:
+        raise ValueError(f"{value!r}: a walltime is from a minute to a year")
+    return seconds
+
+
+Word = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.,@+-]{0,200}", "name of a partition or an account")]
+Module = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+/-]{0,200}", "name of a module")]
+Text = Annotated[str, _matching(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,4095}", "text of one line, or begins with -")]
+Value = Annotated[str, _matching(r"[^\x00-\x1f\x7f]{0,4096}", "value of one line")]
+Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,200}", "name of an environment variable")]
+Interface = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "network interface")]
+Option = Annotated[str, AfterValidator(_option)]
+Walltime = Annotated[
+    float,
+    BeforeValidator(parse_walltime),
+    PlainSerializer(lambda seconds: f"{seconds:.0f}s", when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "examples": ["04:00:00", "4h"]}]}),
+]
+
+
+def _options(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Options = Annotated[
+    tuple[Option, ...],
+    BeforeValidator(_options),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class ClusterSettings(BaseModel):
     """Where attempts run, and what each may use.
 
-    >>> ClusterSettings(workers=2, memory="4G", gpus=[0, 1])
-    ClusterSettings(kind='local', workers=2, threads=None, memory=4294967296, gpus=(0, 1))
+    >>> ClusterSettings(workers=2, memory="4G", gpus=[0, 1]).memory
+    4294967296
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["local", "inline"] = "local"  # inline: in this process, one attempt after another
-    workers: Annotated[int, Field(ge=1)] | None = None  # slots; None: one for each GPU, else cores // threads
+    kind: Kind = "local"  # inline: in this process, one attempt after another
+    workers: Annotated[int, Field(ge=1)] | None = None  # slots; None: one for each GPU, else cores // threads; jobs: 1
     threads: Annotated[int, Field(ge=1)] | None = None  # of each slot; None: 1, beside a GPU its share of the cores
     memory: Bytes | None = None  # that an attempt may have resident; None: its share of 90 % of the host's
     gpus: Literal["auto"] | Annotated[int, Field(ge=0)] | tuple[int | str, ...] = "auto"  # how many, or which
+
+    # A Dask cluster that is there already.
+    address: Text | None = None  # of its scheduler: tcp://host:8786
+    scheduler_file: Text | None = None  # or the file that its scheduler wrote
+
+    # Workers as jobs of a batch system.
+    nodes: Annotated[int, Field(ge=1)] | None = None  # over which the workers are spread; None: each a job of its own
+    cpus_per_worker: Annotated[int, Field(ge=1)] = 1
+    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    time: Walltime | None = None  # of each job; None: the partition's
+    controller_time: Walltime | None = None  # of the job with the search; None: as ``time``
+    controller_memory: Bytes = 4 << 30
+    partition: Word | None = None
+    account: Word | None = None
+    options: Options = ()  # other directives: --qos=high
+    modules: tuple[Module, ...] = ()  # for `module load`
+    virtual_environment: Text | None = None  # its folder; None: the Python that submits
+    container: Text | None = None  # an image for apptainer
+    environment: dict[Name, Value] = Field(default_factory=dict)
+    interface: Interface | None = None  # of the network on which scheduler and workers meet, e.g. ib0
+
+    @model_validator(mode="after")
+    def _says_where(self) -> ClusterSettings:
+        if self.kind in ("address", "scheduler_file") and getattr(self, self.kind) is None:
+            raise ValueError(f"kind is {self.kind}: say {self.kind}, too")
+        return self

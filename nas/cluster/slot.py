@@ -135,6 +135,13 @@ class Slot:
             if self._running == (trial, attempt):
                 self._server.kill()
 
+    def preempt(self) -> None:
+        """Cancel whatever runs. From any thread."""
+        with self._lock:
+            running = self._running
+        if running:
+            self.cancel(*running)
+
     def close(self) -> None:
         """Kill the child and its server."""
         self._server.close()

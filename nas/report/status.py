@@ -62,7 +62,7 @@ class RunningTrial:
 @dataclass(frozen=True, slots=True)
 class Status:
     run: str
-    state: str  # running, interrupted (can be resumed), finished, or failed (stopped by diagnosis)
+    state: str  # running, waiting (in a queue), interrupted (can be resumed), finished, failed (stopped by diagnosis)
     trials: Mapping[str, int]  # by state, every state of STATES
     best: Best | None = None  # None with several objectives, too
     front: Front | None = None  # of these
@@ -84,6 +84,8 @@ class Status:
     rejected: int = 0  # draws that violated a constraint, and were drawn again
     replicates: int = 0  # trainings of the best trials with other seeds, as the latest replication wants them ...
     replicates_left: int = 0  # ... and how many of them have not ended
+    jobs: Sequence[Mapping[str, Any]] = ()  # of a submitted run, as the batch system has them
+    queue: Sequence[str] = ()  # the same, alike ones together, in words
 
     @property
     def counted(self) -> int:
@@ -238,8 +240,9 @@ def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
     lines = [f"{status.run or 'run'}: {status.state}" + (f" ({status.message})" if status.message else "")]
     lines += _labelled("trials", [_trials(status), _rejected(status), _replicates(status)], width)
     lines += _labelled("time", [_time(status)], width)
+    lines += _labelled("jobs", status.queue, width)
     gone = not status.workers and status.state != "running"  # with the driver
-    workers = "" if gone else f"{status.workers}, "
+    workers = "" if gone else f"{status.workers}, " if status.workers else "waiting for workers, "
     lines += _labelled("workers", [f"{workers}{status.utilisation:.0%} busy"], width)
     if best := status.best:
         values = f"trial {best.trial}: reward {text.number(best.reward)} ({_metrics(best.metrics)})"

@@ -196,6 +196,8 @@ def _refuse_if_held(folder: Path) -> None:
     if found is None:
         return
     holder, heartbeat = found
+    if liveness.is_our_requeued_job(holder):
+        return  # what it still writes is fenced off
     here = liveness.runs_here(holder)
     if here or (here is None and liveness.beats(heartbeat)):
         how = "alive" if here else "alive (its heartbeat moves)"

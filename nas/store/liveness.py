@@ -50,7 +50,18 @@ def ourselves() -> DriverTookOver:
     """This process, as it signs its segment."""
     pid = os.getpid()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return DriverTookOver(os.uname().nodename, pid, _process_started(pid) or 0.0, boot)
+    job, restart = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_RESTART_COUNT", "")
+    requeued = int(restart) if restart.isdecimal() else 0
+    return DriverTookOver(os.uname().nodename, pid, _process_started(pid) or 0.0, boot, job=job, restart=requeued)
+
+
+def is_our_requeued_job(driver: DriverTookOver) -> bool:
+    """Whether the driver belongs to an earlier run of the job that this process is in, and so has no right any more.
+
+    It may well be alive: after a node failure SLURM begins the job again elsewhere, and what it had started goes on.
+    """
+    us = ourselves()
+    return bool(us.job) and driver.job == us.job and driver.restart < us.restart
 
 
 def runs_here(driver: DriverTookOver) -> bool | None:

@@ -205,7 +205,7 @@ def test_one_worker_that_does_not_come_up_is_no_end_while_another_is_up(monkeypa
         monkeypatch.setattr("nas.cluster.local.BOOT", "import no_such_module")
         os.kill(min(workers_of(os.getpid()) - before), signal.SIGKILL)
         until = time.monotonic() + 30
-        while max(member.failures for member in executor.local._members) < 6:
+        while max(member.failures for member in executor.members._members) < 6:
             assert time.monotonic() < until
             executor.wait(0.1)
         [answer] = run_all(executor, attempt())

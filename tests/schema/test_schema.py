@@ -30,6 +30,13 @@ CONFIGS = {
         budget: {trials: 1_000, time: 1h30m}
         train: {epochs: 6, precision: bf16, batch_size: 128, optimizer: {adamw: {learning_rate: 1e-3}}, deadline: 90}
         cluster: {kind: local, workers: 2, threads: 1, memory: 4.5GiB, gpus: auto}""",
+    "slurm": """
+        space: x
+        task: {dataset: mnist}
+        cluster: {kind: slurm, workers: 8, nodes: 2, cpus_per_worker: 4, gpus_per_worker: 1, memory: 8G, time: 04:00:00,
+          partition: gpu, account: lab, options: [--qos=high], modules: [cuda/12.4], environment: {NAS_DATA: /data},
+          virtual_environment: ~/venv, controller_time: 1-00:00:00, interface: ib0}""",
+    "an option": "{space: x, task: {dataset: mnist}, cluster: {options: qos=high, time: 90}}",
     "short": "{space: x.yaml, task: {dataset: mnist}, controller: rl, train: {optimizer: lamb, deadline: 2 m}}",
     "words": "{space: x, task: {dataset: mnist}, controller: 'optuna:cmaes', cluster: {memory: 512M, gpus: [0, 1]}}",
     "settings": "{space: x, task: {dataset: mnist}, controller: {evolution: {population: 10}}}",

@@ -61,6 +61,9 @@ class Watched:
     def cancel(self, trial: int, attempt: int) -> None:
         self.inner.cancel(trial, attempt)
 
+    def wind_down(self) -> None:
+        self.inner.wind_down()
+
     def close(self) -> None:
         self.inner.close()
 

@@ -1,0 +1,10 @@
+"""A search as batch jobs: a controller job (Dask's scheduler and the search) and an array of worker jobs.
+
+jobs.py      what a job is made of, from a run and its settings
+script.py    the part of a job's script that a shell reads
+slurm.py     SLURM's directives around it, and SLURM's commands
+worker.py    the program of a worker job
+workers.py   keeps as many worker jobs as are wanted, while a search runs
+run.py       one run's jobs: submitted, listed, ended
+record.py    RUN/cluster/jobs.jsonl: what was submitted
+"""

@@ -1,0 +1,145 @@
+"""What a job is made of. Nothing here knows a scheduler.
+
+Everything that a job needs lies in RUN/cluster: keys, the scheduler's file, scripts, the list of what was submitted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nas.cluster import environment
+from nas.cluster.settings import ClusterSettings
+from nas.errors import InputError
+
+Role = Literal["controller", "workers"]
+FOLDER = "cluster"  # in the run's
+SCHEDULER_FILE = "scheduler.json"
+LOGS = "logs"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job, or an array of ``count`` alike; each has ``tasks`` processes, each with cpus, gpus and memory."""
+
+    name: str
+    role: Role
+    tag: str  # by which a scheduler tells the jobs of this run from all others
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path  # in which it is started
+    logs: Path  # a folder
+    settings: ClusterSettings  # partition, account, options, modules, container
+    count: int = 1
+    tasks: int = 1
+    cpus: int = 1
+    gpus: int = 0
+    memory: int | None = None  # bytes
+    seconds: float | None = None  # walltime
+
+
+def tag(run: str, role: Role) -> str:
+    """``run``: the run's id."""
+    return f"nas-{run}-{role}"
+
+
+def controller(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job:
+    """The job of the search itself. ``folder``: the run's.
+
+    Raises:
+        InputError: the folder's name cannot stand in a script's directives.
+    """
+    seconds = settings.controller_time or settings.time
+    return Job(
+        name=_checked(name),
+        role="controller",
+        tag=tag(run, "controller"),
+        command=[*_python(settings, folder), "-P", "-m", "nas.submit.controller", str(_place(folder)), *_end(seconds)],
+        environment=dict(settings.environment),
+        folder=_start(),
+        logs=_place(folder) / LOGS,
+        settings=settings,
+        memory=settings.controller_memory,
+        seconds=seconds,
+    )
+
+
+def workers(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job:
+    """The array of worker jobs: one for each worker, or ``nodes`` of them with several workers each.
+
+    Raises:
+        InputError: the workers cannot be spread evenly, or the folder's name cannot stand in a directive.
+    """
+    wanted = settings.workers or 1
+    count = settings.nodes or wanted
+    if wanted % count:
+        raise InputError(f"{wanted} workers cannot be spread evenly over {count} nodes; ask for a multiple of {count}")
+    nowhere = [] if settings.interface is None else ["--interface", settings.interface]
+    where = str(_place(folder) / FOLDER)
+    variables = environment.settings(settings.threads or settings.cpus_per_worker)
+    if not settings.gpus_per_worker:
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    return Job(
+        name=_checked(f"{name[:56]}-workers"),
+        role="workers",
+        tag=tag(run, "workers"),
+        command=[
+            *_python(settings, folder),
+            "-P",
+            "-m",
+            "nas.cluster.batch.worker",
+            where,
+            *_end(settings.time),
+            *nowhere,
+        ],
+        environment={**variables, **settings.environment},
+        folder=_start(),
+        logs=_place(folder) / LOGS,
+        settings=settings,
+        count=count,
+        tasks=wanted // count,
+        cpus=settings.cpus_per_worker,
+        gpus=settings.gpus_per_worker,
+        memory=settings.memory,
+        seconds=settings.time,
+    )
+
+
+def _python(settings: ClusterSettings, folder: Path) -> list[str]:
+    if settings.container is not None:
+        gpu = ["--nv"] if settings.gpus_per_worker else []
+        return ["apptainer", "exec", *gpu, "--bind", str(_place(folder)), settings.container, "python3"]
+    if settings.virtual_environment is not None:
+        return [str(Path(settings.virtual_environment).expanduser().absolute() / "bin" / "python")]
+    return [sys.executable]
+
+
+def _end(seconds: float | None) -> list[str]:
+    return [] if seconds is None else ["--walltime", f"{seconds:g}"]
+
+
+def _start() -> Path:
+    return Path(os.path.realpath(Path.cwd()))
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name for a job: 1 to 64 of a-z, 0-9, '.', '_' and '-'")
+    return name
+
+
+def _place(folder: Path) -> Path:
+    """The folder, absolute, links resolved. Logs' names stand in directives, which no shell's quotes protect."""
+    place = Path(os.path.realpath(folder))
+    if bad := sorted(set(re.sub(r"[\w./+@=~-]", "", str(place)))):
+        raise InputError(
+            f"{place}: batch systems cannot be told of a folder with {' '.join(map(repr, bad))} in its name; "
+            "give another --run DIR, of letters, digits and . _ - + = @ ~"
+        )
+    return place

@@ -1,0 +1,111 @@
+"""One run's jobs: its folder made ready, its jobs submitted, listed and ended.
+
+RUN/cluster/id                      a random word, by which a scheduler knows the jobs of this run
+RUN/cluster/tls/                    keys (tls.py)
+RUN/cluster/scheduler.json          where the scheduler listens, while there is one
+RUN/cluster/{controller,workers}.sh scripts, as they were submitted last
+RUN/cluster/jobs.jsonl              what was submitted (record.py)
+RUN/logs/                           what the jobs say
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.cluster import tls
+from nas.cluster.batch import jobs, record, slurm
+from nas.cluster.batch.jobs import FOLDER, LOGS, Job, Role
+from nas.cluster.batch.workers import Supply
+from nas.cluster.settings import ClusterSettings
+from nas.durable import write_whole
+from nas.errors import DiskFailed, SearchFailed
+
+ROLES: tuple[Role, ...] = ("controller", "workers")
+END = 60.0  # seconds within which cancelled jobs have left the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The jobs of the run in ``folder``."""
+
+    folder: Path
+    id: str
+
+    @classmethod
+    def prepare(cls, folder: Path) -> Batch:
+        """Make RUN/cluster, its keys and its id, where they are not there. Raises InputError, DiskFailed."""
+        inside = folder / FOLDER
+        tls.make_keys(inside)
+        try:
+            (folder / LOGS).mkdir(exist_ok=True)
+            if not (inside / "id").exists():
+                write_whole(inside / "id", uuid.uuid4().hex[:12].encode())
+            return cls(folder, (inside / "id").read_text())
+        except OSError as error:
+            raise DiskFailed(f"{inside}: {error.strerror or error}") from error
+
+    @classmethod
+    def of(cls, folder: Path) -> Batch | None:
+        """The batch of a run that has one."""
+        try:
+            return cls(folder, (folder / FOLDER / "id").read_text())
+        except OSError:
+            return None
+
+    def job(self, role: Role, name: str, settings: ClusterSettings) -> Job:
+        make = jobs.controller if role == "controller" else jobs.workers
+        return make(name, self.id, self.folder, settings)
+
+    def submit(self, job: Job, count: int | None = None) -> str:
+        """The id of the job; ``count``: of so many elements of the array alone. Raises InputError, SearchFailed."""
+        script = self.folder / FOLDER / f"{job.role}.sh"
+        write_whole(script, slurm.render(job).encode(errors="surrogateescape"), mode=0o755)
+        number = slurm.submit(script, count if job.role == "workers" else None)
+        record.add(self.folder / FOLDER, number, job.role, count or job.count, "slurm")
+        return number
+
+    def queue(self) -> list[slurm.Queued]:
+        """Jobs of this run, waiting, running and lately ended. Raises SearchFailed."""
+        return slurm.queue({jobs.tag(self.id, role): role for role in ROLES})
+
+    def active(self, role: Role) -> list[slurm.Queued]:
+        return [one for one in self.queue() if one.role == role and one.active]
+
+    def cancel(self, roles: Sequence[Role] = ROLES) -> list[str]:
+        """End the run's jobs, the controller first, as it submits others; returns the ids of what was ended.
+
+        Raises:
+            SearchFailed: SLURM does not answer, or the jobs stay.
+        """
+        ended: dict[str, None] = {}
+        until, pause = time.monotonic() + END, 0.1
+        while found := [one for one in self.queue() if one.role in roles and one.active]:
+            found.sort(key=lambda one: one.role)  # "controller" comes first
+            new = [one.job for one in found if one.job not in ended]
+            slurm.cancel(new)
+            ended.update(dict.fromkeys(new))
+            if time.monotonic() > until:
+                raise SearchFailed(f"still there {END:g} s after scancel: {' '.join(one.job for one in found)}")
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+        return list(ended)
+
+    def supply(self, name: str, settings: ClusterSettings, *, keep: bool) -> Supply:
+        """Worker jobs for a search. ``keep``: they stay when it stops, for the one that goes on."""
+        job = self.job("workers", name, settings)
+
+        def close() -> None:
+            if not keep:
+                slurm.cancel([one.job for one in self.active("workers")])
+
+        return Supply(
+            wanted=job.count * job.tasks,
+            each=job.tasks,
+            active=lambda: len(self.active("workers")),
+            submit=lambda count: self.submit(job, count),
+            close=close,
+        )

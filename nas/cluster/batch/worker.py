@@ -1,0 +1,178 @@
+"""The program of a worker job: ``python -m nas.cluster.batch.worker RUN/cluster [--walltime S --started T]``.
+
+It waits for the scheduler's file, joins that scheduler with the run's TLS keys, and serves until it is released. When
+the scheduler is gone (its job was requeued, say) it waits for the next one; when none comes it ends, and idles no more.
+
+SIGUSR1, the usual warning before a walltime: it begins nothing more and ends when its attempt has. SIGTERM: it ends at
+once, and its attempt with it, as preempted. Nothing depends on a signal coming: the end is known from the walltime too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import dask
+import orjson
+from distributed import Worker
+from distributed.core import connect
+
+from nas.cluster import tls
+from nas.cluster.batch.jobs import SCHEDULER_FILE
+from nas.cluster.worker import CONFIG
+from nas.errors import NasError
+
+LOOK = 0.5  # seconds between two looks for the scheduler's file
+ALONE = 600.0  # seconds without a scheduler after which a worker ends
+JOIN = 60.0  # seconds for joining a scheduler that answers
+MARGIN = 15.0  # seconds before its walltime that a worker wants to have ended
+MARGIN_SHARE = 0.1  # or this share of a short one
+
+log = logging.getLogger("nas.worker")
+
+
+class BatchWorker(Worker):  # type: ignore[misc]
+    """A Dask worker that may know when its job must end."""
+
+    ends: float | None = None  # time.monotonic()
+    released = False  # told that it is not needed any more
+
+    def seconds_left(self) -> float | None:
+        return None if self.ends is None else self.ends - time.monotonic()
+
+
+class Member:
+    """One worker process, over however many schedulers come and go."""
+
+    def __init__(self, folder: Path, ends: float | None, interface: str | None) -> None:
+        self.folder, self.ends, self.interface = folder, ends, interface
+        self.security = tls.security(folder)
+        self.scratch = tempfile.mkdtemp(prefix="nas-worker-")
+        self.worker: BatchWorker | None = None
+        self.leaving = False
+
+    async def serve(self) -> str:
+        """Until there is nothing more to do; returns why."""
+        while not self.leaving:
+            address = await self._scheduler()
+            if address is None:
+                break
+            log.info("joining the scheduler at %s", address)
+            try:
+                await self._join(address)
+            except Exception as error:
+                log.info("could not join %s: %s", address, error)
+                await asyncio.sleep(LOOK)
+                continue
+            if self.worker is not None and self.worker.released:
+                return "released"
+            log.info("the scheduler at %s is gone", address)
+        return "asked to leave" if self.leaving else f"no scheduler for {ALONE:g} s"
+
+    async def _scheduler(self) -> str | None:
+        """The address of a scheduler that answers; None where there is none for long, or this is to leave."""
+        until = time.monotonic() + ALONE
+        while not self.leaving and time.monotonic() < until:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                address = str(orjson.loads((self.folder / SCHEDULER_FILE).read_bytes())["address"])
+                connection = await connect(address, timeout=5, **self.security.get_connection_args("worker"))
+                await connection.close()
+                return address
+            await asyncio.sleep(LOOK)
+        return None
+
+    async def _join(self, address: str) -> None:
+        job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
+        self.worker = BatchWorker(
+            address,
+            nthreads=1,
+            name=f"job-{job}-{os.environ.get('SLURM_PROCID', '0')}-{time.time_ns():x}",
+            security=self.security,
+            interface=self.interface,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,  # the slot limits its child; the worker holds nothing
+            death_timeout=JOIN,
+            local_directory=self.scratch,
+        )
+        self.worker.ends = self.ends
+        async with self.worker:
+            await self.worker.finished()
+
+    def finish(self) -> None:
+        """Begin nothing more; the scheduler's side says when the last attempt has ended."""
+        log.info("warned of the end: beginning nothing more")
+        self.ends = min(self.ends or time.monotonic(), time.monotonic())
+        if self.worker is None or not self._slots():
+            self.leaving = True
+        for slot in self._slots():
+            slot.leave_within(0.0)
+
+    async def leave(self) -> None:
+        """End now; what runs answers that it was preempted."""
+        log.info("asked to end: leaving at once")
+        self.leaving = True
+        for slot in self._slots():
+            slot.leave_within(0.0)
+            slot.slot.preempt()
+        await asyncio.sleep(LOOK)  # for the answers to get away
+        if self.worker is not None:
+            await self.worker.close(timeout=2, executor_wait=False)
+
+    def _slots(self) -> list[Any]:
+        plugins = self.worker.plugins.values() if self.worker else ()
+        return [plugin for plugin in plugins if hasattr(plugin, "leave_within")]
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    member = Member(Path(arguments.folder), _ends(arguments), arguments.interface)
+    loop, tasks = asyncio.get_running_loop(), set()
+    loop.add_signal_handler(signal.SIGUSR1, member.finish)
+    loop.add_signal_handler(signal.SIGTERM, lambda: tasks.add(loop.create_task(member.leave())))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        log.info("ended: %s", await member.serve())
+    finally:
+        shutil.rmtree(member.scratch, ignore_errors=True)
+
+
+def _ends(arguments: argparse.Namespace) -> float | None:
+    """In time.monotonic(); a bit before the walltime, so that what is to end by then does."""
+    if arguments.walltime is None:
+        return None
+    gone = max(0.0, time.time() - arguments.started) if arguments.started else 0.0
+    margin = min(MARGIN, MARGIN_SHARE * arguments.walltime)
+    return time.monotonic() + float(arguments.walltime - gone - margin)
+
+
+def main() -> None:
+    """Serve until released; exit code 0 then, and 2 where the run's folder has no keys."""
+    parser = argparse.ArgumentParser(prog="python -m nas.cluster.batch.worker")
+    parser.add_argument("folder")
+    parser.add_argument("--walltime", type=float)
+    parser.add_argument("--started", type=float, default=0.0)
+    parser.add_argument("--interface")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    dask.config.set(CONFIG)
+    try:
+        asyncio.run(_run(arguments))
+    except NasError as error:
+        sys.stderr.write(f"nas: {error}\n")
+        os._exit(error.exit_code)
+    sys.stderr.flush()
+    os._exit(0)  # threads that wait for a killed child hold nobody up; the fork server ends with this process
+
+
+if __name__ == "__main__":
+    main()

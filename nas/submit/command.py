@@ -1,0 +1,159 @@
+"""A run begun here and gone on with by batch jobs; how its jobs stand, and their end."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas import driver
+from nas.cluster import connect
+from nas.cluster.batch import jobs, record, slurm
+from nas.cluster.batch.run import Batch
+from nas.errors import InputError, SearchFailed
+from nas.plan import Plan
+
+UNKNOWN_ID = "0" * 12  # stands in a dry run for the id that a submitted run gets
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    folder: Path
+    controller: str  # ids of jobs
+    workers: str | None  # None: those that are in the queue are enough
+    logs: Path
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "jobs": {"controller": self.controller, "workers": self.workers},
+            "logs": str(self.logs),
+            "watch": _command("status", self.folder, "--watch"),
+            "cancel": _command("cancel", self.folder),
+        }
+
+    def page(self) -> str:
+        workers = f"job {self.workers}" if self.workers else "those that are in the queue"
+        rows = [
+            ("controller", f"job {self.controller}"),
+            ("workers", workers),
+            ("logs", f"{self.logs}/controller-{self.controller}.log, {self.logs}/workers-*.log"),
+            ("watch", _command("status", self.folder, "--watch")),
+            ("cancel", _command("cancel", self.folder)),
+        ]
+        return "".join(f"{name:<11} {words}\n" for name, words in rows)
+
+
+def scripts(plan: Plan, folder: Path) -> dict[str, str]:
+    """The scripts that ``submit`` would submit, by role. Raises InputError."""
+    batch = Batch.of(folder) or Batch(folder, UNKNOWN_ID)
+    with plan.config.blaming("cluster"):
+        return {
+            role: slurm.render(batch.job(role, plan.config.name, plan.config.cluster))
+            for role in ("controller", "workers")
+        }  # fmt: skip
+
+
+def submit(plan: Plan, folder: Path) -> Submitted:
+    """Begin the run here, or record what ``plan`` changes about it, and submit its controller and workers.
+
+    Raises:
+        InputError: SLURM refuses a job (its own words), this host has none, or the run's controller is in the queue.
+        RunHeld: a driver is alive on the run.
+        SearchFailed: SLURM does not answer.
+    """
+    settings, name = plan.config.cluster, plan.config.name
+    connect.check(settings)
+    scripts(plan, folder)  # refused before there is a folder
+    batch = Batch.of(folder)
+    if batch and (there := batch.active("controller")):
+        raise InputError(
+            f"{folder}: its controller is in the queue already (job {there[0].job}, {there[0].state.lower()}); "
+            f"see {_command('status', folder)}, or end it with {_command('cancel', folder)}"
+        )
+    driver.begin(plan, folder)
+    batch = Batch.prepare(folder)
+    job = batch.job("workers", name, settings)
+    missing = job.count - len(batch.active("workers"))
+    controller = batch.submit(batch.job("controller", name, settings))
+    try:
+        workers = batch.submit(job, missing) if missing > 0 else None
+    except (InputError, SearchFailed):
+        slurm.cancel([controller])  # a search without workers helps nobody
+        raise
+    return Submitted(folder, controller, workers, (folder / jobs.LOGS).absolute())
+
+
+def cancel(folder: Path) -> list[str]:
+    """End all jobs of the run, and only those; their ids. Raises InputError where it has none, SearchFailed."""
+    batch = Batch.of(folder)
+    if batch is None:
+        raise InputError(f"{folder}: this run was never submitted, and has no jobs")
+    return batch.cancel()
+
+
+# How jobs stand ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs of a run that the queue knows."""
+
+    queue: Sequence[slurm.Queued]
+    problem: str = ""  # why the queue is not known
+
+    @property
+    def active(self) -> Sequence[slurm.Queued]:
+        return [one for one in self.queue if one.active]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the search is to begin or to go on by itself."""
+        return any(one.waits for one in self.queue if one.role == "controller")
+
+    def plain(self) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(one) | {"waits": one.waits, "never": one.never} for one in self.queue]
+
+    def lines(self) -> list[str]:
+        """Alike jobs together: ``workers: 3 waiting (Resources): 18_1 18_2 18_3``."""
+        if self.problem:
+            return [f"the queue is not known: {self.problem}"]
+        groups: dict[tuple[str, str], list[str]] = {}
+        for one in self.queue:
+            if one.active or one.role == "controller":
+                groups.setdefault((one.role, _words(one)), []).append(one.job)
+        return [f"{role}: {len(ids)} {words}: {_few(ids)}" for (role, words), ids in groups.items()]
+
+
+def jobs_of(folder: Path) -> Jobs | None:
+    """None for a run that was never submitted."""
+    batch = Batch.of(folder)
+    if batch is None:
+        return None
+    if not slurm.available():
+        ids = ", ".join(one.job for one in record.read(folder / jobs.FOLDER))
+        return Jobs((), f"there is no SLURM on this host; submitted were {ids or 'none'}")
+    try:
+        return Jobs(batch.queue())
+    except (SearchFailed, InputError) as error:
+        return Jobs((), str(error))
+
+
+def _words(job: slurm.Queued) -> str:
+    if job.never:
+        return f"can never start ({job.reason})"
+    if job.waits:
+        return f"waiting ({job.reason})"
+    ended = "" if job.active or job.reason in ("None", "") else f" ({job.reason})"
+    return f"{job.state.lower().replace('_', ' ')}{ended}" + (f" on {job.node}" if job.active and job.node else "")
+
+
+def _few(ids: Sequence[str], most: int = 8) -> str:
+    return " ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+
+
+def _command(verb: str, folder: Path, *flags: str) -> str:
+    return shlex.join(["nas", verb, str(folder), *flags])

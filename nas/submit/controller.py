@@ -1,0 +1,118 @@
+"""The program of the controller job: ``python -m nas.submit.controller RUN [--walltime S --started T]``.
+
+It goes on with the run until its budget is spent. Before its walltime, or warned by SIGUSR1, it begins nothing more,
+leaves, and has its job requeued; where SLURM does not requeue it submits another controller. SIGTERM is a person's or a
+preemption: it leaves at once, and SLURM knows whether there is to be another.
+
+Worker jobs stay over that, and find the next scheduler by its file; at the end of the search they are ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+from nas import driver, plan, provenance, store
+from nas.cluster.batch import slurm
+from nas.cluster.batch.run import Batch
+from nas.driver import Ended, Observer
+from nas.errors import Interrupted, NasError
+from nas.machine import Search
+from nas.plan import Plan
+from nas.report import status
+
+STOP_SHARE, STOP_MOST = 0.2, 120.0  # of its walltime, and seconds, before which a controller begins nothing more
+LEAVE_SHARE = 0.5  # of that time for what runs; the rest for leaving
+SAY = 30.0  # seconds between two lines of progress
+
+
+def main() -> None:
+    """Exit code as of `nas search`; 75 where the job was requeued, or asked to end."""
+    parser = argparse.ArgumentParser(prog="python -m nas.submit.controller")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--walltime", type=float)
+    parser.add_argument("--started", type=float, default=0.0)
+    arguments = parser.parse_args()
+    early: list[float] = []  # a warning may come before there is a search to be told of it
+    signal.signal(signal.SIGUSR1, lambda *_: early.append(time.monotonic()))
+    try:
+        until = _until(arguments.walltime, arguments.started)
+        code = _go_on(arguments.folder, (early[0], early[0] + driver.GRACE) if early else until)
+    except NasError as error:
+        _say(str(error))
+        code = error.exit_code
+    sys.exit(code)
+
+
+def _until(walltime: float | None, started: float) -> tuple[float, float] | None:
+    """When to begin nothing more, and when to leave, in time.monotonic()."""
+    if walltime is None:
+        return None
+    gone = max(0.0, time.time() - started) if started else 0.0
+    end = time.monotonic() + walltime - gone
+    margin = min(STOP_MOST, STOP_SHARE * walltime)
+    return end - margin, end - (1 - LEAVE_SHARE) * margin
+
+
+def _go_on(folder: Path, until: tuple[float, float] | None) -> int:
+    recorded = store.opening(folder, provenance.code())
+    batch = Batch.prepare(folder)
+    if plan.finished(recorded):
+        _say(f"{folder} is finished; nothing is left to do")
+        batch.cancel(["workers"])
+        return 0
+    planned = plan.recorded_plan(folder, history=recorded, keep_jobs=True)
+    try:
+        ended = driver.run(planned, folder, _observer(planned), opened=lambda _: _say("the run is ours"), until=until)
+        again, code = ended.again, ended.exit_code
+        _say(_how(ended))
+    except Interrupted as error:
+        again, code = error.again, error.exit_code
+        _say(str(error))
+    if again:
+        _begin_again(batch, planned)
+    elif code != Interrupted.exit_code:
+        batch.cancel(["workers"])
+    return code
+
+
+def _begin_again(batch: Batch, planned: Plan) -> None:
+    """Have the job requeued, which ends this process; else submit another one."""
+    own = slurm.own_job()
+    if own and slurm.requeue(own):
+        _say(f"job {own} is requeued")
+        return
+    job = batch.submit(batch.job("controller", planned.config.name, planned.config.cluster))
+    _say(f"this job cannot be requeued; job {job} goes on")
+
+
+def _how(ended: Ended) -> str:
+    if ended.reason == "interrupted":
+        return "time is up for this job: everything is recorded"
+    return f"the search ended: {ended.message}"
+
+
+def _observer(planned: Plan) -> Observer:
+    """A line in the log when trials have ended, now and then."""
+    said = [0.0, 0.0]  # when, and how many trials had ended then
+
+    def observe(search: Search, now: float) -> None:
+        history = search.history
+        counted = history.tally["completed"] + history.tally["failed"]
+        if counted != said[1] and time.monotonic() - said[0] >= SAY:
+            said[:] = [time.monotonic(), counted]
+            found = status.of(history, planned.config.reward, now=now, alive=True, best=search.best, worst=search.worst)
+            _say(status.line(found))
+
+    return observe
+
+
+def _say(text: str) -> None:
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), "nas:", text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""`nas submit` and `nas cancel`: words and flags in, calls to command.py, text out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nas.plan import Plan
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Make them commands of ``app``."""
+    app.command()(submit)
+    app.command()(cancel)
+
+
+def submit(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
+    ],
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="KIND", help="slurm; else cluster.kind of the config.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The run's folder, on a disk that all nodes see.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="How many trials train at once.")] = None,
+    nodes: Annotated[
+        int | None, typer.Option(metavar="N", help="Spread the workers over N jobs; else each is one of its own.")
+    ] = None,
+    cpus_per_worker: Annotated[int | None, typer.Option(metavar="C", help="CPU cores of each worker; else 1.")] = None,
+    gpus_per_worker: Annotated[int | None, typer.Option(metavar="G", help="GPUs of each worker; else none.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="8G", help="Of each worker.")] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="04:00:00", help="Walltime of each job; a plain number is minutes.")
+    ] = None,
+    partition: Annotated[str | None, typer.Option(metavar="P", help="The partition, or queue.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="A", help="Who pays.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="OPTION", help="Another directive: --qos=high; may be repeated.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where data sets lie.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any config value, e.g. train.epochs=3; may be repeated."),
+    ] = None,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option("--plugin", metavar="FILE", help="A Python file of your own layers, ...; may be repeated."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="A new run beside one that is there: <name>-2, ...")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs' scripts, and do nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Run a search as batch jobs: one with the search, and an array of workers.
+
+    The words of `cluster:` in the config may stand here as flags, which win. Prints the jobs' ids, where their logs
+    are, how to watch the run and how to cancel it.
+    """
+    from nas import cli
+    from nas import config as configs
+    from nas import plan as plans
+
+    flags = {
+        "data": cli._data(data),
+        "cluster.kind": to,
+        "cluster.workers": workers,
+        "cluster.nodes": nodes,
+        "cluster.cpus_per_worker": cpus_per_worker,
+        "cluster.gpus_per_worker": gpus_per_worker,
+        "cluster.memory": memory,
+        "cluster.time": time,
+        "cluster.partition": partition,
+        "cluster.account": account,
+        "cluster.options": option,
+    }
+    overrides = [cli._override(key, value) for key, value in flags.items() if value is not None]
+    plugins = cli._plugins(plugin)
+    settings = configs.load(config, [*overrides, *map(configs.parse_set, set_ or [])], plugins)
+    folder = run or cli.RUNS / settings.name
+    folder = plans.fresh_folder(folder) if fresh else folder
+    recorded = cli._recorded(folder)
+    plan = plans.plan(settings, plugins)
+    if recorded:
+        plans.going_on(plan, recorded, folder)  # refuses another search than the recorded one
+        if plans.finished(recorded, settings):
+            cli._note(f"{folder} is finished; --fresh starts a new run beside it")
+            return
+    submitted(plan, folder, json, dry_run=dry_run)
+
+
+def cancel(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """End all jobs of a submitted run, and only those; `nas resume RUN --to slurm` goes on."""
+    from nas import cli
+    from nas.submit import command
+
+    ended = command.cancel(run)
+    if json:
+        cli._print(cli._as_json({"cancelled": ended}))
+    else:
+        cli._print(f"{len(ended)} jobs cancelled{': ' if ended else ''}{' '.join(ended)}\n")
+
+
+def submitted(plan: Plan, folder: Path, json: bool, *, dry_run: bool = False) -> None:
+    """Submit the run, and say so; or only show the scripts. Raises InputError where the plan's cluster has no jobs."""
+    from nas import cli
+    from nas.cluster.settings import BATCH
+    from nas.errors import InputError
+    from nas.submit import command
+
+    if plan.config.cluster.kind not in BATCH:
+        raise InputError(f"cluster.kind is {plan.config.cluster.kind}, which has no jobs; say --to {BATCH[0]}")
+    if dry_run:
+        scripts = command.scripts(plan, folder)
+        cli._print(
+            cli._as_json(scripts) if json else "\n".join(f"# {role}.sh\n{text}" for role, text in scripts.items())
+        )
+        return
+    done = command.submit(plan, folder)
+    cli._print(cli._as_json(done.plain()) if json else done.page())

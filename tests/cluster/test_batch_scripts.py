@@ -1,0 +1,185 @@
+"""What is rendered for a batch system says exactly what was meant, whatever the values hold.
+
+Without this a run's folder, a module or an environment value could become a command in somebody's job.
+"""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from nas.cluster.batch import jobs, slurm
+from nas.cluster.batch.jobs import Job
+from nas.cluster.environment import settings as pools
+from nas.cluster.settings import ClusterSettings, parse_walltime
+from nas.errors import InputError
+
+BASH = shutil.which("bash") or ""
+GOLDEN = Path(__file__).parent / "golden"
+NASTY = [
+    "$(touch pwned)", "`id`", "a b", "'", '"', "\\", "; rm -rf x", "&& x", "#", "\n", "\nx", "$HOME", "*", "~", "-x",
+    "--", "%j", "!", "{a,b}", "<x", ">x", "|", "é", "\u2028", "\x85",
+    "\udcff", "=", "'\"'", "\r", "\t", "a\\", "$'\\n'",
+]  # fmt: skip
+PLAIN = ["a", "gpu", "/", ".", "-", "x=y"]
+hostile = st.one_of(
+    st.lists(st.sampled_from(NASTY + PLAIN), min_size=1, max_size=4).map("".join),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12),
+)
+
+
+def workers(folder: Path = Path("/runs/fashion"), *, cwd: str = "/home/me", **said: object) -> Job:
+    job = jobs.workers("fashion", "0123456789ab", folder, ClusterSettings(kind="slurm", **said))
+    return dataclasses.replace(job, folder=Path(cwd))
+
+
+def commands(script: str, tmp_path: Path) -> list[list[str]]:
+    """What bash itself makes of the script: words of every command but export, which it runs."""
+    stubs = "".join(
+        f"{name}() {{ printf '%s\\0' {name} \"$@\"; printf '\\n\\0'; }}\n"
+        for name in ("module", "cd", "exec", "trap", "date")
+    )
+    file = tmp_path / "script.sh"
+    file.write_bytes(f"{stubs}{script}".encode(errors="surrogateescape"))
+    assert subprocess.run([BASH, "-n", file], capture_output=True).stderr == b""
+    printed = subprocess.run([BASH, file], capture_output=True, check=True, cwd=tmp_path, env={"PATH": ""}).stdout
+    found: list[list[str]] = [[]]
+    for word in os.fsdecode(printed).split("\0")[:-1]:
+        found.append([]) if word == "\n" else found[-1].append(word)
+    return found[:-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(hostile, max_size=3), modules=st.lists(hostile, max_size=2), option=st.none() | hostile,
+    word=st.none() | hostile, python=st.none() | hostile, image=st.none() | hostile, cwd=hostile, folder=hostile,
+)  # fmt: skip
+def test_a_script_is_parsed_back_into_what_was_meant(
+    tmp_path_factory, values, modules, option, word, python, image, cwd, folder
+):
+    """By bash itself. A value that is refused instead is fine; one that means something else is not."""
+    said = {
+        "environment": {f"V{number}": value for number, value in enumerate(values)}, "modules": modules,
+        "options": [] if option is None else [f"--{option}", f"constraint={option}"],
+        "partition": word, "account": word,
+        "virtual_environment": python, "container": image,
+    }  # fmt: skip
+    accepted = {}
+    for key, value in said.items():  # each on its own: one that is refused must not spare the others their test
+        try:
+            ClusterSettings(**{key: value})
+            accepted[key] = value
+        except ValidationError:
+            pass
+    try:
+        job = workers(Path("/runs") / folder, cwd=f"/home/{cwd}".replace("\0", ""), workers=3, **accepted)
+    except (InputError, ValueError):
+        job = workers(cwd=f"/home/{cwd}".replace("\0", ""), workers=3, **accepted)
+    script = slurm.render(job)
+    place = tmp_path_factory.mktemp("script")
+    shown = "".join(f"builtin printf '%s\\0' \"${{V{n}}}\"; builtin printf '\\n\\0'\n" for n in range(len(values)))
+    read = commands(script + (shown if "environment" in accepted else ""), place)
+    modules_read = [["module", "load", module] for module in accepted.get("modules", ())]
+    environment = [[value] for value in accepted.get("environment", {}).values()]
+    cut = len(read) - len(environment)
+    (run,) = [words for words in read if words[0] == "exec"]
+    assert run[1:-1] == [*job.command, "--started"]  # and then what `date` printed
+    before = [["trap", "", "USR1"], *modules_read, ["cd", "--", str(job.folder)]]
+    assert read[:cut] == [*before, run]
+    assert read[cut:] == environment
+    assert sorted(path.name for path in place.iterdir()) == ["script.sh"], "a value was run"
+    directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
+    assert all(re.fullmatch(r"#SBATCH (--?[A-Za-z0-9-]+([= ][^\s'\"\\#;$`<>]+)?)", line) for line in directives)
+    head = ["#!/bin/bash", *directives]
+    assert script.split("\n")[: len(head)] == head, "a directive stands where none is read, or a line is torn"
+
+
+@pytest.mark.parametrize("bad", ["a b", "x;y", "$(x)", "a\nb", "", "é", "a#b", "a'b"])
+def test_what_cannot_stand_in_a_directive_is_refused(bad):
+    for key in ("partition", "account"):
+        with pytest.raises(ValidationError, match="no name of a partition"):
+            ClusterSettings(**{key: bad})
+    with pytest.raises(ValidationError, match="no option of a scheduler"):
+        ClusterSettings(options=[f"qos={bad}"])
+
+
+@pytest.mark.parametrize("option", ["--time=1:00", "-J x", "J=x", "output=/tmp/x", "--array=1-9", "wrap=id", "requeue"])
+def test_what_nas_says_itself_is_no_option(option):
+    with pytest.raises(ValidationError, match=r"nas itself|no option"):
+        ClusterSettings(options=[option])
+
+
+@pytest.mark.parametrize("folder", ["/runs/my run", "/runs/a'b", "/runs/%j", "/runs/a:b", "/runs/x\ny", "/runs/#1"])
+def test_a_folder_that_no_directive_can_name_is_refused(folder):
+    with pytest.raises(InputError, match="--run DIR"):
+        workers(Path(folder))
+
+
+@pytest.mark.parametrize("name", ["", "Fashion", "a b", "../x", "-x", "x" * 65, "a\n", "é"])
+def test_no_other_names_become_jobs(name):
+    with pytest.raises(InputError, match="no name for a job"):
+        jobs.controller(name, "0123456789ab", Path("/runs/x"), ClusterSettings())
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("04:00:00", 14400), ("1-12:30:00", 131400), (90, 5400), ("90", 5400),
+                                               ("4h", 14400), ("5:30", 330), ("90s", 90)])  # fmt: skip
+def test_walltimes_are_read_as_schedulers_write_them(text, seconds):
+    assert parse_walltime(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", 0, "10s", "-5", 1.5, True, "1:2:3:4", "500d"])
+def test_other_walltimes_are_refused(text):
+    with pytest.raises(ValueError, match="walltime"):
+        parse_walltime(text)
+
+
+@pytest.mark.parametrize("seconds", [60, 61, 3600, 86400, 90061])
+def test_a_walltime_reads_back_as_at_least_what_was_meant(seconds):
+    assert seconds <= parse_walltime(slurm.walltime(seconds)) < seconds + 60
+
+
+def test_settings_of_a_cluster_survive_the_journal():
+    said = ClusterSettings(kind="slurm", time="04:00:00", options=["qos=high"], environment={"A": "b c"}, memory="8G")
+    assert ClusterSettings.model_validate_json(said.model_dump_json()) == said
+
+
+def test_workers_are_spread_over_nodes():
+    script = slurm.render(workers(workers=8, nodes=2, cpus_per_worker=3, gpus_per_worker=1, memory="2G"))
+    for line in ("--array=0-1", "--ntasks-per-node=4", "--cpus-per-task=3", "--gres=gpu:4", "--mem=8192M"):
+        assert f"#SBATCH {line}\n" in script
+    assert "\nexec srun --kill-on-bad-exit=0 --label --gpus-per-task=1 " in script
+    with pytest.raises(InputError, match="multiple of 3"):
+        workers(workers=8, nodes=3)
+
+
+@pytest.mark.parametrize("role", ["controller", "workers"])
+def test_the_scripts_are_these(role):
+    """What a person sees of --dry-run; to renew them, write what this test got."""
+    said = ClusterSettings(
+        kind="slurm", workers=4, cpus_per_worker=2, gpus_per_worker=1, memory="8G", time="04:00:00", partition="gpu",
+        account="lab-1", options=["--qos=high", "constraint=a100|h100"], modules=["cuda/12.4"],
+        virtual_environment="/home/me/my venv", environment={"NAS_DATA": "/data/sets of mine", "WHO": "it's me"},
+    )  # fmt: skip
+    make = jobs.controller if role == "controller" else jobs.workers
+    job = dataclasses.replace(make("fashion", "0123456789ab", Path("/runs/fashion"), said), folder=Path("/home/me"))
+    assert slurm.render(job) == (GOLDEN / f"slurm_{role}.sh").read_text()
+
+
+def test_the_python_that_submits_runs_the_jobs_unless_another_is_named():
+    assert workers().command[:4] == [sys.executable, "-P", "-m", "nas.cluster.batch.worker"]
+    assert workers(container="/images/nas.sif").command[:5] == [
+        "apptainer",
+        "exec",
+        "--bind",
+        "/runs/fashion",
+        "/images/nas.sif",
+    ]
+    assert pools(3)["OMP_NUM_THREADS"] == "3"

@@ -1,0 +1,34 @@
+"""One SLURM for all tests of this folder; where none can be started they are skipped, with the reason.
+
+Where NAS_SLURM_REQUIRED is set, as in CI, they fail instead.
+"""
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+from slurm_cluster import SlurmCluster, lacking
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[SlurmCluster]:
+    why = lacking() or ("" if find_spec("cryptography") else "no TLS keys without the extra [tls]")
+    if why:
+        (pytest.fail if os.environ.get("NAS_SLURM_REQUIRED") else pytest.skip)(f"no SLURM to test against: {why}")
+    cluster = SlurmCluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def slurm(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    """The cluster, with this process able to speak to it, and no jobs of the test left behind."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    yield cluster
+    cluster.forget_jobs()
+    for node in cluster.nodes:  # a test may have killed one
+        if node in cluster.down():
+            cluster.start_node(node)
+    cluster.end_strays()

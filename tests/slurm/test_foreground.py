@@ -1,0 +1,61 @@
+"""`nas search --cluster slurm`: the search here, its workers jobs of a real SLURM, and what becomes of these."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+from slurm_cluster import SlurmCluster
+from slurm_objective import sleep_a_little
+
+import nas
+from nas import store
+from nas.records import TrialEnded
+
+
+def space(seconds: float) -> dict[str, object]:
+    return {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}, "seconds": seconds}}
+
+
+def search(run: Path, *, trials: int, seconds: float = 0.3, observe=None, **cluster: object) -> nas.Run:
+    settings = {"kind": "slurm", "memory": "300M", "time": 10, **cluster}
+    return nas.search(
+        space(seconds), sleep_a_little, trials=trials, controller="random", cluster=settings, run=run, observe=observe
+    )  # fmt: skip
+
+
+def ended_once(run: Path, trials: int) -> None:
+    events = [entry.event for entry in store.read(run / "journal")]
+    assert sorted(event.trial for event in events if isinstance(event, TrialEnded)) == list(range(trials))
+
+
+def active(slurm: SlurmCluster) -> dict[str, str]:
+    return {job: state for job, state in slurm.states().items() if state in ("PENDING", "RUNNING", "CONFIGURING")}
+
+
+def test_workers_are_jobs_that_come_share_the_trials_are_replaced_and_go(slurm, tmp_path):
+    """Two workers on one node, by srun; one job is cancelled mid-run and replaced; at the end none is left."""
+    seen = SimpleNamespace(cancelled="", workers=0)
+
+    def observe(search, now):
+        seen.workers = max(seen.workers, search.history.workers)
+        running = [job for job, state in slurm.states().items() if state == "RUNNING"]
+        if search.history.tally["completed"] >= 2 and running and not seen.cancelled:
+            seen.cancelled = running[0]
+            slurm.run("scancel", seen.cancelled)
+
+    run = search(tmp_path / "run", trials=10, workers=4, nodes=2, observe=observe)
+    trials = run.history.trials.values()
+    assert [trial.state for trial in trials] == ["completed"] * 10
+    assert seen.cancelled and seen.workers == 4
+    jobs = Counter(trial.outcome.notes["job"] for trial in trials)
+    assert len(jobs) >= 2
+    ended_once(tmp_path / "run", 10)
+    assert slurm.states()[seen.cancelled] == "CANCELLED"
+    until = time.monotonic() + 30
+    while active(slurm) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert active(slurm) == {}
+    assert not (tmp_path / "run" / "cluster" / "scheduler.json").exists()
+    for path, mode in (("", 0o700), ("tls", 0o700), ("tls/key.pem", 0o600), ("tls/cert.pem", 0o600)):
+        assert (tmp_path / "run" / "cluster" / path).stat().st_mode & 0o777 == mode

@@ -1,0 +1,188 @@
+"""`nas submit --to slurm` against a real SLURM, as a person uses it: the commands, and what becomes of the run.
+
+Without these, everything that is said of walltimes, lost jobs and requeued controllers would be a belief. The trainer's
+own processes import torch, which is what takes the time.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_cluster import ACTIVE, SlurmCluster
+
+from nas import cli, store
+from nas.cluster.batch import record
+from nas.errors import InputError
+from nas.history import History
+from nas.records import DriverTookOver, TrialEnded
+
+CONFIG = """
+name: queued
+space: digits_cnn
+task: {dataset: digits, validation: 0.2}
+controller: random
+budget: {trials: 4}
+train: {epochs: 1, precision: fp32}
+cluster: {workers: 2, memory: 600M, controller_memory: 600M}
+"""
+LONG = 240.0  # seconds: far more than anything here takes on an idle machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def nas(slurm: SlurmCluster, tmp_path, monkeypatch, capsys) -> Callable[..., dict]:
+    """nas("status", run) -> what it prints with --json."""
+    (tmp_path / "queued.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def call(*words: object) -> dict:
+        capsys.readouterr()
+        cli.app([*map(str, words), "--json"], standalone_mode=False)
+        return json.loads(capsys.readouterr().out)
+
+    return call
+
+
+def wait(until: Callable[[], object], what: str, run: Path | None = None, seconds: float = LONG) -> None:
+    limit = time.monotonic() + seconds
+    while not until():
+        if time.monotonic() > limit:
+            logs = (
+                [f"{path.name}:\n{path.read_text()[-3000:]}" for path in sorted((run / "logs").iterdir())]
+                if run
+                else []
+            )
+            raise AssertionError("\n".join([f"{what} did not come within {seconds:g} s", *logs]))
+        time.sleep(0.2)
+
+
+def history(run: Path) -> History:
+    return store.history(run)
+
+
+def completed(run: Path) -> int:
+    return history(run).tally["completed"]
+
+
+def finished(run: Path) -> bool:
+    ended = history(run).ended
+    return ended is not None and ended.reason == "budget"
+
+
+def active(slurm: SlurmCluster, *jobs: str) -> list[str]:
+    """Jobs that wait or run; of all, or of these ids (and their elements)."""
+    return [job for job, state in slurm.states().items()
+            if state in ACTIVE and (not jobs or job.partition("_")[0] in jobs)]  # fmt: skip
+
+
+def each_trial_once(run: Path) -> None:
+    ended = [entry.event.trial for entry in store.read(run / "journal") if isinstance(entry.event, TrialEnded)]
+    assert len(ended) == len(set(ended)) and ended
+
+
+def test_submit_watch_finish(nas, slurm, tmp_path):
+    run = tmp_path / "run"
+    done = nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--time", "10")
+    controller, workers = done["jobs"]["controller"], done["jobs"]["workers"]
+    assert Counter(job.role for job in record.read(run / "cluster")) == {"controller": 1, "workers": 1}
+    seen = {(job["role"], job["job"]) for job in nas("status", run)["jobs"]}
+    assert seen == {("controller", controller), ("workers", f"{workers}_0"), ("workers", f"{workers}_1")}
+    with pytest.raises(InputError, match=f"in the queue already .job {controller}"):
+        nas("submit", "queued.yaml", "--to", "slurm", "--run", run)
+    wait(lambda: finished(run), "the end of the search", run)
+    wait(lambda: not active(slurm), "the end of the jobs", run)
+    each_trial_once(run)
+    status = nas("status", run)
+    assert (status["state"], status["trials"]["completed"]) == ("finished", 4)
+    assert slurm.states()[controller] == "COMPLETED"
+    assert "the search ended" in (run / "logs" / f"controller-{controller}.log").read_text()
+    places = {trial.outcome.place for trial in history(run).trials.values()}
+    assert len({place.rpartition("/")[2] for place in places}) <= 4
+    assert not list(run.rglob("*.tmp"))
+
+
+def test_a_cancelled_controller_a_requeued_one_and_the_end_by_nas_cancel(nas, slurm, tmp_path):
+    """scancel of the controller stops the search with everything recorded, and the workers wait for the next one.
+
+    SIGUSR1, a site's warning, has the job requeued, and it goes on by itself. `nas cancel` ends this run's jobs alone.
+    """
+    other = slurm.run("sbatch", "--parsable", "--mem=10M", "--output=/dev/null", "--wrap=sleep 600").strip()
+    run = tmp_path / "run"
+    done = nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--set", "budget.trials=1000")
+    first, workers = done["jobs"]["controller"], done["jobs"]["workers"]
+    wait(lambda: completed(run) >= 1, "the first trial", run)
+    slurm.run("scancel", first)
+    wait(lambda: not active(slurm, first), "the end of the controller", run)
+    assert nas("status", run)["state"] == "interrupted"
+    before = completed(run)
+
+    again = nas("resume", run, "--to", "slurm")
+    second = again["jobs"]["controller"]
+    assert again["jobs"]["workers"] is None, "the workers are there, and wait"
+    wait(lambda: completed(run) > before, "a trial of the second controller", run)
+    before = completed(run)
+    slurm.run("scancel", "--batch", "--signal=USR1", second)
+    wait(lambda: "is requeued" in (run / "logs" / f"controller-{second}.log").read_text(), "the requeue", run)
+    wait(lambda: completed(run) > before + 2, "a trial of the requeued controller", run)
+    drivers = [entry.event for entry in store.read(run / "journal") if isinstance(entry.event, DriverTookOver)]
+    in_jobs = [(driver.job, driver.restart) for driver in drivers if driver.job]
+    assert in_jobs == [(first, 0), (second, 0), (second, 1)]
+    assert active(slurm, workers), "the first workers served three controllers"
+
+    cancelled = nas("cancel", run)["cancelled"]
+    assert second in cancelled and other not in cancelled
+    assert active(slurm) == [other]
+    each_trial_once(run)
+
+
+def test_a_walltime_shorter_than_the_search(nas, slurm, tmp_path):
+    """The jobs have a minute, the search wants more: the controller has itself requeued, and nobody is cut off."""
+    run = tmp_path / "run"
+    more = ["--set", "budget.trials=100000", "--set", "budget.time=50s", "--set", "cluster.workers=1"]
+    done = nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--time", "1", *more)
+    controller = done["jobs"]["controller"]
+    wait(lambda: finished(run), "the end of the search", run)
+    wait(lambda: not active(slurm), "the end of the jobs", run)
+    drivers = [entry.event for entry in store.read(run / "journal") if isinstance(entry.event, DriverTookOver)]
+    in_jobs = [(driver.job, driver.restart) for driver in drivers if driver.job]
+    assert in_jobs == [(controller, restart) for restart in range(len(in_jobs))] and len(in_jobs) >= 2
+    assert history(run).active_seconds() >= 50
+    assert set(slurm.states().values()) <= {"COMPLETED", "CANCELLED"}, "one was cut off by its walltime"
+    each_trial_once(run)
+
+
+def test_jobs_that_can_never_start_are_told_with_slurms_own_reason(nas, slurm, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match=r"(?s)SLURM refuses the job.*invalid partition"):
+        nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--partition", "nowhere")
+    with pytest.raises(InputError, match=r"SLURM refuses the job.*node configuration is not available"):
+        nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--memory", "90G")
+    wait(lambda: not active(slurm), "the end of a controller without workers", seconds=60)
+    nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--partition", "short", "--time", "10")
+    wait(lambda: all(job["never"] for job in nas("status", run)["jobs"] if job["waits"]), "the reason", seconds=60)
+    status = nas("status", run)
+    assert status["state"] == "waiting"
+    assert any("can never start (PartitionTimeLimit)" in line for line in status["queue"])
+    assert len(nas("cancel", run)["cancelled"]) == 3
+
+
+def test_a_controller_on_a_failed_node_is_superseded_by_its_requeued_self(nas, slurm, tmp_path):
+    """SLURM begins its job elsewhere, while the old process goes on: its place is taken, and nothing counts twice."""
+    run = tmp_path / "run"
+    done = nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--set", "budget.trials=100000")
+    controller = done["jobs"]["controller"]
+    wait(lambda: completed(run) >= 1, "the first trial", run)
+    node = next(job["node"] for job in nas("status", run)["jobs"] if job["role"] == "controller")
+    slurm.kill_node(node)
+    drivers = lambda: [e.event for e in store.read(run / "journal") if isinstance(e.event, DriverTookOver)]  # noqa: E731
+    wait(lambda: drivers()[-1].restart == 1, "the requeued controller", run)
+    old = next(driver for driver in drivers() if driver.job == controller)
+    before = completed(run)
+    wait(lambda: completed(run) > before + 1, "a trial of the requeued controller", run)
+    wait(lambda: not Path(f"/proc/{old.pid}").exists(), "the end of the one whose place was taken", run)
+    nas("cancel", run)
+    each_trial_once(run)
