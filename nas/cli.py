@@ -249,6 +249,9 @@ def status(
     _print(_as_json(now.plain()) if json else report.screen(now, _width() or 100, run))
 
 
+door.add_commands(app)
+
+
 @app.command()
 def leaderboard(
     runs: Annotated[
@@ -621,9 +624,6 @@ def _task(task: list[str] | None, more: list[str] | None) -> list[str]:
     if more and not task:
         raise InputError(f"what is {' '.join(more)} for? values of the task follow --task")
     return [*(task or ()), *(more or ())]
-
-
-door.add_commands(app)
 
 
 def _version(wanted: bool) -> None:

@@ -66,8 +66,8 @@ def submit(plan: Plan, folder: Path) -> Submitted:
         SearchFailed: SLURM does not answer.
     """
     settings, name = plan.config.cluster, plan.config.name
-    connect.check(settings)
     scripts(plan, folder)  # refused before there is a folder
+    connect.check(settings)
     batch = Batch.of(folder)
     if batch and (there := batch.active("controller")):
         raise InputError(

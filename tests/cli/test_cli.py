@@ -105,7 +105,19 @@ def test_help_answers_in_under_three_tenths_of_a_second(tmp_path):
 def test_the_commands_are_those_that_are_built(tmp_path):
     text = nas("--help", cwd=tmp_path).stdout
     listed = [line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line.strip()]
-    assert listed == ["search", "resume", "status", "leaderboard", "trial", "bench", "schema", "space"]
+    assert listed == [
+        "search",
+        "resume",
+        "status",
+        "submit",
+        "cancel",
+        "leaderboard",
+        "trial",
+        "audit",
+        "bench",
+        "schema",
+        "space",
+    ]
 
 
 SPACE_COMMANDS = [f"space {command}" for command in ("check", "show", "sample", "count")]

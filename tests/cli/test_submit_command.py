@@ -1,0 +1,74 @@
+"""`nas submit` where there is no SLURM: what it shows, and what it refuses before anything is written."""
+
+import json
+
+import pytest
+
+from nas import cli
+from nas.errors import InputError
+
+CONFIG = """
+space: digits_cnn
+task: {dataset: digits, validation: 0.2}
+cluster: {kind: slurm, workers: 2, memory: 1G, time: 01:00:00, partition: slow, environment: {TOKEN: "a b"}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no sbatch here
+    file = tmp_path / "mine.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+def submit(*words: object) -> None:
+    cli.app(["submit", *map(str, words)], standalone_mode=False)
+
+
+def test_a_dry_run_shows_scripts_in_which_flags_win_and_writes_nothing(config, capsys):
+    submit(config, "--workers", 6, "--nodes", 3, "--partition", "fast", "--option", "--qos=high", "--dry-run", "--json")
+    scripts = json.loads(capsys.readouterr().out)
+    assert list(scripts) == ["controller", "workers"]
+    for line in (
+        "--array=0-2",
+        "--ntasks-per-node=2",
+        "--mem=2048M",
+        "--time=01:00:00",
+        "--partition=fast",
+        "--qos=high",
+    ):
+        assert f"#SBATCH {line}\n" in scripts["workers"]
+    assert "export TOKEN='a b'\n" in scripts["workers"]
+    assert list(config.parent.iterdir()) == [config]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--workers", 5, "--nodes", 2], "5 workers cannot be spread evenly over 2 nodes"),
+        (["--set", "cluster.kind=local"], "has no jobs; say --to slurm"),
+        (["--partition", "a b"], r"--partition a b: .* no name of a partition"),
+        (["--option", "--wrap=id"], "said by nas itself"),
+        (["--option", "mail-user=$(id)"], "no option of a scheduler"),
+        (["--time", "soon"], "no walltime"),
+        (["--run", "runs/my run"], "give another --run DIR"),
+        ([], r"there is no SLURM on this host \(no sbatch\)"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(config, flags, message):
+    with pytest.raises(InputError, match=message):
+        submit(config, *flags)
+    assert list(config.parent.iterdir()) == [config]
+
+
+@pytest.mark.parametrize("where", ["slurm=x", "address", "address=", "scheduler-file", "moon"])
+def test_a_cluster_that_is_none_is_refused(config, where):
+    with pytest.raises(InputError, match="--cluster"):
+        cli.app(["search", str(config), "--cluster", where], standalone_mode=False)
+
+
+def test_only_a_submitted_run_can_be_cancelled(tmp_path):
+    with pytest.raises(InputError, match="never submitted"):
+        cli.app(["cancel", str(tmp_path)], standalone_mode=False)
