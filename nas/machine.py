@@ -418,8 +418,9 @@ class Search:
         out.append(end)
 
     def winding_down(self, now: float) -> bool:
-        """Whether nothing will be started any more but another attempt of what runs; replicates come later."""
-        return not (self._waiting or self.replicate.seeds) and (self._enough(now) or bool(self._exhausted()))
+        """Whether nothing will be started any more but another attempt of what runs: no replicates, no promotions."""
+        more_to_come = self._waiting or self.replicate.seeds or self.scheduler.name != "none"
+        return not more_to_come and (self._enough(now) or bool(self._exhausted()))
 
     def _enough(self, now: float) -> bool:
         """Whether no trial more is to be proposed; what runs may end."""
