@@ -241,7 +241,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(run, tmp_path):
 def test_status_as_json(run, tmp_path):
     status = json.loads(nas("status", run, "--json", cwd=tmp_path).stdout)
     assert status["state"] == "finished"
-    assert status["trials"] == {"completed": 3, "failed": 1, "duplicate": 0, "running": 0, "pending": 0}
+    assert status["trials"] == {"completed": 3, "failed": 1, "duplicate": 0, "running": 0, "pending": 0, "paused": 0}
     assert (status["best"]["trial"], status["best"]["reward"]) == (1, 0.9)
     assert status["best"]["metrics"] == {"accuracy": 0.9}
     assert status["workers"] == 2
