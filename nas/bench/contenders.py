@@ -81,7 +81,10 @@ def _one(word: str) -> Contender:
     if not match:
         raise InputError(f"--controllers: {word!r} is no controller; write rl, optuna:tpe, or rl(edits=0,floor=0.5)")
     name, _, sampler = match[1].partition(":")
-    given = dict(_setting(word, part) for part in match[2].split(",")) if match[2] else {}
+    said = [_setting(word, part) for part in match[2].split(",")] if match[2] else []
+    given = dict(said)
+    if len(given) < len(said):
+        raise InputError(f"--controllers: {word.strip()!r} sets the same thing twice")
     if name in BASELINES:
         if sampler or given:
             raise InputError(f"--controllers: {name} has no settings")

@@ -49,7 +49,7 @@ class Panel:
 
 def svg(benchmarks: Sequence[Recorded], results: Sequence[Results]) -> str:
     """The picture of a whole comparison."""
-    names = list(dict.fromkeys(name for found in results for name in found))
+    names = list(dict.fromkeys(name for found in results for name, runs in found.items() if runs))
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     panels = [panel(*pair, colours) for pair in zip(benchmarks, results, strict=True)]
     columns = min(ABREAST, len(panels))

@@ -143,7 +143,8 @@ def test_whom_nobody_named_is_left_out_of_a_space_that_it_can_not_search(tmp_pat
     assert [len(runs) for runs in played.results[0].values()] == [0, 2]
     assert "gp_ucb" not in played.page()
     assert "random" in played.page()
-    assert played.picture()
+    assert ">random<" in played.picture()
+    assert "gp_ucb" not in played.picture()
 
 
 def test_a_file_is_the_table_of_the_one_data_set_that_is_played(tmp_path):
@@ -212,6 +213,9 @@ def test_controllers_with_settings_are_read():
         ("evolution(popula=30)", "unknown key 'popula'"),
         ("evolution(30)", "key=value"),
         ("gp_ucb(beta=2)", "gp_ucb has no settings"),
+        ("rl(edits=)", "in 'rl.edits=.' a setting is written key=value, not 'edits='"),
+        ("rl(edits=0,edits=1)", "sets the same thing twice"),
+        ("optuna:tpe(sampler=gp)", "names two samplers"),
         ("", "is no controller"),
         ("optuna:tpee", "tpe"),
     ],
