@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.correlation import FEWEST
 from nas.report import text
 
+WIDTH = 100  # columns of what is prose
 MEASURES = {"kendall": "Kendall's tau-b", "spearman": "Spearman's rho"}
 
 
@@ -23,7 +25,7 @@ def page(audit: Mapping[str, Any], run: str) -> str:
             title = title if len(audit["agreement"]) == 1 else f"{title} of {name}"
             lines.append(f"{title.ljust(16)}  {_estimate(found[key])}")
     few = f"; there is none of less than {FEWEST} trials" if len(trials) < FEWEST else ""
-    lines += [f"Intervals: 95 %, by Fisher's z; n = {len(trials)}{few}.", "", verdict(audit)]
+    lines += [f"Intervals: 95 %, by Fisher's z; n = {len(trials)}{few}.", "", *textwrap.wrap(verdict(audit), WIDTH)]
     return "\n".join(lines) + "\n"
 
 
@@ -32,12 +34,20 @@ def verdict(audit: Mapping[str, Any]) -> str:
     least, wide = audit["threshold"], any(one["kendall"]["low"] is None for one in audit["agreement"].values())
     if audit["low"]:
         return (
-            f"Tau is below {least}: the search's order says little about that of full training. Let it train longer "
-            "(train.epochs), or choose among its best by full training: --sample with more of them."
+            f"Tau is below {least}: the search's order says little about that of full training{_spread(audit)}. Let it "
+            "train longer (train.epochs), or choose among its best by full training: --sample with more of them."
         )
     unsure = wide or any(one["kendall"]["low"] < least for one in audit["agreement"].values())
     more = f" The interval reaches below {least}: a larger --sample would say more." if unsure else ""
     return f"Tau is not below {least}: the search orders candidates much as full training does.{more}"
+
+
+def _spread(audit: Mapping[str, Any]) -> str:
+    """How far apart they are in full: ranks between numbers that hardly differ may matter little."""
+    if len(audit["agreement"]) > 1:
+        return ""
+    full = [value for one in audit["trials"] if one["full"] for value in one["full"].values()]
+    return f", where they lie between {text.number(min(full))} and {text.number(max(full))}" if full else ""
 
 
 def warning(briefs: Sequence[Mapping[str, Any]]) -> str:
