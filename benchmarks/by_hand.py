@@ -5,8 +5,9 @@
 By hand: a bare training loop (forward, backward, a fused optimizer's step, on batches that lie ready), timed over a
 grid of threads, precision, memory layout and batch; ``--seconds`` for each point. A setting is worth its rows per
 second *and core*: what leaves a core free leaves it to another trial. The trainer trains as a search would have it:
-one thread for a slot, precision auto, channels_last, and a batch of 256 or ``fit``. Then the best of the grid and the
-trainer take turns, so that the best's luck in the grid is not held against the trainer; medians of the rounds.
+one thread for a slot, precision auto, channels_last, and a batch of 256 or ``fit``. The grid's batches leave an epoch
+16 steps, as ``fit`` keeps to: what is faster with fewer does not learn. Then the best of the grid and the trainer take
+turns, so that the best's luck in the grid is not held against the trainer; medians of the rounds.
 
 Each network is the one of median FLOPs among nine drawn from the space. Both sides have the malloc settings that a
 search's workers have. Times are of the clock: run it where nothing else runs. ``--all`` prints the whole grid.
@@ -40,6 +41,7 @@ from nas.objective import Context
 from nas.plan import plan
 from nas.space import Candidate
 from nas.train import Trainer, TrainSettings, data, network, optimizers, problems
+from nas.train.fitting import LEAST_STEPS
 from nas.train.precision.policy import Precision
 from nas.train.settings import SGD, Numbers, TaskSettings
 from nas.train.sources import describe
@@ -49,7 +51,7 @@ DRAWS = 9
 THREADS = (1, 2)
 PRECISIONS: tuple[Numbers, ...] = ("fp32", "bf16")
 LAYOUTS = ("channels_last", "contiguous")
-BATCHES = (64, 128, 256, 512)
+BATCHES = (32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,11 @@ def main() -> None:
 
 def compare(name: str, task: Task, given: argparse.Namespace) -> None:
     """The grid, then its best and the trainer in turns."""
-    points = [Hand(*point) for point in itertools.product(THREADS, PRECISIONS, LAYOUTS, BATCHES)]
+    inputs = data.resident(task.settings, "train", task.data_dir, "cpu").inputs
+    most = len(inputs) * (1 - task.settings.validation) / LEAST_STEPS
+    batches = [batch for batch in BATCHES if batch == BATCHES[0] or batch <= most]
+    layouts = LAYOUTS if inputs.ndim == 4 else LAYOUTS[:1]  # of tables and texts there is one
+    points = [Hand(*point) for point in itertools.product(THREADS, PRECISIONS, layouts, batches[-3:])]
     grid: dict[Hand, float] = {}
     for point in points:
         grid[point] = by_hand(task, point, given.seconds, max(grid.values(), default=0.0))

@@ -1,6 +1,6 @@
 """Rows per second of the shipped trainer against two loops written by hand, at equal loss, on digits and Fashion-MNIST.
 
-    python benchmarks/trainer.py [--data DIR] [--rounds 5] [--threads 1 2] [--sets digits fashion_mnist]
+    python benchmarks/trainer.py [--data DIR] [--rounds 5] [--threads 1 2] [--sets digits fashion_mnist] [--images 3072]
 
 (a) plain: the loop of PyTorch's tutorials: fp32, a DataLoader over normalised tensors, torch's default memory order,
     optimizer and malloc.
@@ -46,7 +46,6 @@ from nas.train.precision.devices import unit
 from nas.train.sources import describe, formats
 
 RATE, VALIDATION = 0.1, 0.25
-FASHION_IMAGES = 3072  # of Fashion-MNIST's first: a whole epoch of the slowest side takes minutes
 FASHION: list[Any] = [
     {"conv": 32},
     {"norm": "batch"},
@@ -219,10 +218,10 @@ class Side:
         self.process.wait()
 
 
-def write_excerpt(folder: Path, data_dir: str | None) -> None:
+def write_excerpt(folder: Path, data_dir: str | None, count: int) -> None:
     """The first images of Fashion-MNIST in its own format, so that the trainer runs as it does in a search."""
     images, labels = formats.load("fashion_mnist", "train", data_dir)
-    first = (images[:FASHION_IMAGES, 0], labels[:FASHION_IMAGES])
+    first = (images[:count, 0], labels[:count])
     for name, array in zip(("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), first, strict=True):
         sizes = np.array(array.shape, ">u4").tobytes()
         (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
@@ -235,6 +234,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--sets", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--images", type=int, default=3072, help="of Fashion-MNIST: the first ones, a quarter to judge")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
@@ -245,7 +245,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         if "fashion_mnist" in given.sets:
-            write_excerpt(Path(name), given.data)
+            write_excerpt(Path(name), given.data, given.images)
         sides = {side: Side(side, Path(name)) for side in SIDES}
         for threads in given.threads:
             for chosen in given.sets:

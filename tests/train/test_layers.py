@@ -181,6 +181,27 @@ def test_padding_enters_neither_maximum_nor_mean() -> None:
                 assert mean[0, 0, row, column] == pytest.approx(window.mean().item())
 
 
+def test_a_relu_in_place_changes_nothing() -> None:
+    # It saves a map's memory and the time to fill it, where nobody else reads what it overwrites. In the second
+    # residual its input is also the shortcut's, by way of what only passes it through: overwritten, the sum were wrong.
+    first = {"residual": [{"conv": 3}, {"norm": "batch"}, {"activation": "relu"}, {"conv": 3}, {"activation": "relu"}]}
+    second = {"residual": [{"norm": "none"}, {"dropout": 0.0}, {"activation": "relu"}, {"conv": 3}]}
+    torch.manual_seed(1)
+    network = build(candidate(first, second, *HEAD), TASK)
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+    assert [relu.inplace for relu in relus] == [True, True, False]
+    x = torch.randn(4, 3, 11, 9)
+    found = []
+    for _ in range(2):
+        network.zero_grad()
+        outputs = network(x)
+        outputs.square().sum().backward()
+        found.append([outputs, *(p.grad for p in network.parameters())])
+        for relu in relus:
+            relu.inplace = False
+    assert all(torch.equal(mine, other) for mine, other in zip(*found, strict=True))
+
+
 def test_residual_adds_its_input_or_a_projection_of_it() -> None:
     # Without the sum a "residual" block would be a plain one, and nothing else here would notice.
     image = torch.randn(2, 3, 11, 9)

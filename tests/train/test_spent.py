@@ -28,14 +28,15 @@ def test_phases_add_up_to_the_time_between_beginning_and_end(device: torch.devic
     ended = time.perf_counter()
     spent.end()
     total = sum(spent.seconds.values())
-    assert ended - began <= total <= time.perf_counter() - before
+    slack = 0.0 if device == CPU else 5e-3  # a GPU's clock is another
+    assert ended - began - slack <= total <= time.perf_counter() - before + slack
     assert spent.training == pytest.approx(total - spent.seconds["evaluation"])
-    assert spent.seconds["optimizer"] >= 0.1 and min(spent.seconds.values()) >= 2e-3
+    assert spent.seconds["optimizer"] >= 0.1 and min(spent.seconds.values()) >= 2e-3 - slack
     time.sleep(0.1)
     before = time.perf_counter()
     spent.begin("data")  # what lay between is no part of it
     spent.end()
-    assert sum(spent.seconds.values()) - total <= time.perf_counter() - before
+    assert sum(spent.seconds.values()) - total <= time.perf_counter() - before + slack
 
 
 def test_it_goes_on_where_an_earlier_part_ended() -> None:

@@ -24,6 +24,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
@@ -144,12 +145,20 @@ def chain(layers: Sequence[Layer], shape: Shape, place: str) -> Links:
 def assemble(links: Links) -> nn.Sequential:
     """The modules of a chain, one after another, initialised from torch's global generator."""
     from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from nas.train.modules.wired import Wired
 
     modules = [layer.build(before) for layer, before, _ in links]
     wanted = [layer.inputs_from() for layer, _, _ in links]
-    return nn.Sequential(*modules) if not any(wanted) else Wired(modules, [entries or (-1,) for entries in wanted])
+    if any(wanted):
+        return Wired(modules, [entries or (-1,) for entries in wanted])
+    for before, module in pairwise(modules):
+        # In place where nobody else reads what comes: neither of these keeps its output for the backward pass, and both
+        # make a tensor of their own, which what passes through may not (an identity, a dropout that drops nothing).
+        if isinstance(module, nn.ReLU) and isinstance(before, nn.Conv2d | _BatchNorm):
+            module.inplace = True
+    return nn.Sequential(*modules)
 
 
 def parameters_of(links: Links) -> int:
