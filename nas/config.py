@@ -355,6 +355,9 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
         problems.extend(_wrong_loss(document, config, own))
         problems.extend(_wrong_wishes(document, config, own))
         problems.extend(_unrecorded_wishes(document, config, own))
+        if not config.train.epochs and config.scheduler.kind != "none":
+            text = f"with epochs: 0 there is nothing to pause or to stop; leave {config.scheduler.kind} out"
+            problems.append(document.problem(("scheduler",), text))
         if not config.reward.objectives and config.reward.maximize is None and config.reward.minimize is None:
             wish = metrics.default_reward(config.task.kind, config.train)
             config = config.model_copy(update={"reward": config.reward.model_copy(update=wish)})

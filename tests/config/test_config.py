@@ -350,6 +350,7 @@ def test_a_wrong_limit_is_told_at_its_place(write, limits, place, word):
             "4:19",
             "recorded where train names it: `scores: [synflow, naswot]`",
         ),
+        ("{epochs: 0, scores: naswot}\nscheduler: asha", "4:12", "nothing to pause or to stop; leave asha out"),
         (
             "{epochs: 0, scores: naswot}\nreward: {maximize: accuracy}",
             "4:20",
