@@ -127,13 +127,13 @@ def check(run: Path) -> History:
     entries = store.read(run / "journal")
     ended = Counter(entry.event.trial for entry in entries if isinstance(entry.event, TrialEnded))
     assert not [trial for trial, times in ended.items() if times > 1]
-    answered: Counter[tuple[int, int]] = Counter()  # by trial and replicate
-    replicates: dict[tuple[int, int], int] = {}  # by trial and attempt
+    answered: Counter[tuple[int, int, int | None]] = Counter()  # by trial, replicate and the rung at which it pauses
+    trainings: dict[tuple[int, int], tuple[int, int | None]] = {}  # by trial and attempt
     for entry in entries:
         if isinstance(entry.event, AttemptStarted):
-            replicates[entry.event.trial, entry.event.attempt] = entry.event.replicate
+            trainings[entry.event.trial, entry.event.attempt] = entry.event.replicate, entry.event.until
         if isinstance(entry.event, AttemptAnswered) and isinstance(entry.event.outcome, Succeeded):
-            answered[entry.event.trial, replicates[entry.event.trial, entry.event.attempt]] += 1
+            answered[entry.event.trial, *trainings[entry.event.trial, entry.event.attempt]] += 1
     assert not [one for one, times in answered.items() if times > 1]
     machine = driver.machine(recorded_plan(run))
     for entry in entries:
