@@ -13,6 +13,11 @@ and counts as the worst reward told so far (before any reward was told, as worse
 objective where there are several. What the machines did (lost, preempted) is told to nobody: the trial is repeated, and
 says nothing where it is given up.
 
+The one rule for lengths of training: under a scheduler a trial is told when it pauses, and told again, in the place of
+what was told (``again``), when it went on. Its reward's ``curve`` says what it was worth at each rung, and nobody takes
+a short run for a worse one or a long run for a better one: trials are compared at the longest length that both reached
+(see fidelity.py; of Optuna, its own rule for pruned trials).
+
 Every controller takes rewards of several objectives, or `make` refuses.
 
 A controller may be ``Teachable``: before its first proposal it is handed what an earlier run found out, on the same
