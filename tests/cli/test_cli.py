@@ -108,9 +108,9 @@ def test_the_commands_are_those_that_are_built(tmp_path):
     assert listed == [
         "search",
         "resume",
-        "status",
         "submit",
         "cancel",
+        "status",
         "leaderboard",
         "trial",
         "audit",

@@ -10,7 +10,7 @@ import shutil
 import pytest
 from test_cli import CONFIG, SPACE, nas, write_run
 
-from nas import cli
+from nas.cli import reading
 from nas.errors import InputError
 
 REWARD = "reward: {objectives: {accuracy: maximize, parameters: minimize}}\n"
@@ -144,7 +144,7 @@ def test_the_front_of_a_run_with_one_objective_is_had_by_naming_metrics(project,
 )
 def test_wrong_objectives_are_refused_with_what_to_write(words, message):
     with pytest.raises(InputError) as caught:
-        cli._objectives(words)
+        reading._objectives(words)
     assert message in str(caught.value)
     assert "--objectives" in str(caught.value)
 

@@ -209,13 +209,13 @@ def test_runs_that_are_none_are_held_or_are_not_ours_are_refused(run: Path, copi
 
 
 def test_a_low_correlation_is_a_warning_and_a_field_of_the_leaderboard(copied: Path) -> None:
-    from nas.cli import _rows
+    from nas.cli.reading import ranked_rows
     from nas.report import tables
 
     audit.run(copied, 5, 2)
     history = store.history(copied)
     settings = config.from_plain(history.config).reward
-    rows, _ = _rows({copied: history}, {copied: settings})
+    rows, _ = ranked_rows({copied: history}, {copied: settings})
     found = audit.found(copied, history)
     assert found is not None
     assert {json.dumps(row.audit) for row in rows} == {json.dumps(found.brief())}

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.options import (
+    RUNS,
+    data_dir,
+    override,
+    read_plugins,
+    recorded_in,
+)
+from nas.cli.output import (
+    as_json,
+    note,
+    print_result,
+)
+
 if TYPE_CHECKING:
     from nas.plan import Plan
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Make them commands of ``app``."""
-    app.command()(submit)
-    app.command()(cancel)
 
 
 def submit(
@@ -60,12 +67,11 @@ def submit(
     The words of `cluster:` in the config may stand here as flags, which win. Prints the jobs' ids, where their logs
     are, how to watch the run and how to cancel it.
     """
-    from nas import cli
     from nas import config as configs
     from nas import plan as plans
 
     flags = {
-        "data": cli._data(data),
+        "data": data_dir(data),
         "cluster.kind": to,
         "cluster.workers": workers,
         "cluster.nodes": nodes,
@@ -77,17 +83,17 @@ def submit(
         "cluster.account": account,
         "cluster.options": option,
     }
-    overrides = [cli._override(key, value) for key, value in flags.items() if value is not None]
-    plugins = cli._plugins(plugin)
+    overrides = [override(key, value) for key, value in flags.items() if value is not None]
+    plugins = read_plugins(plugin)
     settings = configs.load(config, [*overrides, *map(configs.parse_set, set_ or [])], plugins)
-    folder = run or cli.RUNS / settings.name
+    folder = run or RUNS / settings.name
     folder = plans.fresh_folder(folder) if fresh else folder
-    recorded = cli._recorded(folder)
+    recorded = recorded_in(folder)
     plan = plans.plan(settings, plugins)
     if recorded:
         plans.going_on(plan, recorded, folder)  # refuses another search than the recorded one
         if plans.finished(recorded, settings):
-            cli._note(f"{folder} is finished; --fresh starts a new run beside it")
+            note(f"{folder} is finished; --fresh starts a new run beside it")
             return
     submitted(plan, folder, json, dry_run=dry_run)
 
@@ -97,19 +103,17 @@ def cancel(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """End all jobs of a submitted run, and only those; `nas resume RUN --to slurm` goes on."""
-    from nas import cli
     from nas.submit import command
 
     ended = command.cancel(run)
     if json:
-        cli._print(cli._as_json({"cancelled": ended}))
+        print_result(as_json({"cancelled": ended}))
     else:
-        cli._print(f"{len(ended)} jobs cancelled{': ' if ended else ''}{' '.join(ended)}\n")
+        print_result(f"{len(ended)} jobs cancelled{': ' if ended else ''}{' '.join(ended)}\n")
 
 
 def submitted(plan: Plan, folder: Path, json: bool, *, dry_run: bool = False) -> None:
     """Submit the run, and say so; or only show the scripts. Raises InputError where the plan's cluster has no jobs."""
-    from nas import cli
     from nas.cluster.settings import BATCH
     from nas.errors import InputError
     from nas.submit import command
@@ -118,9 +122,7 @@ def submitted(plan: Plan, folder: Path, json: bool, *, dry_run: bool = False) ->
         raise InputError(f"cluster.kind is {plan.config.cluster.kind}, which has no jobs; say --to {BATCH[0]}")
     if dry_run:
         scripts = command.scripts(plan, folder)
-        cli._print(
-            cli._as_json(scripts) if json else "\n".join(f"# {role}.sh\n{text}" for role, text in scripts.items())
-        )
+        print_result(as_json(scripts) if json else "\n".join(f"# {role}.sh\n{text}" for role, text in scripts.items()))
         return
     done = command.submit(plan, folder)
-    cli._print(cli._as_json(done.plain()) if json else done.page())
+    print_result(as_json(done.plain()) if json else done.page())

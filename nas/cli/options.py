@@ -1,0 +1,92 @@
+"""What several commands take: options and arguments, and what their words mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.errors import InputError
+
+if TYPE_CHECKING:
+    from nas.config import Override
+    from nas.history import History
+    from nas.train.plugin_files import Plugin
+
+RUNS = Path("runs")
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The run's folder, e.g. runs/digits.", show_default=False)
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where data sets lie; else NAS_DATA, Debian's folder, a download."),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A Python file of your own layers, ...; may be repeated."),
+]
+ReplicateOption = Annotated[
+    int | None,
+    typer.Option("--replicate", metavar="N", help="Train the 5 best again with N other seeds, and rank them by means."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SpaceArgument = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A space's file, or the name of a shipped one.", show_default=False)
+]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="CONFIG", help="The config whose task the space is for.")
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option("--task", metavar="K=V...", help="What task.* is, e.g. classes=10 height=28; may be repeated."),
+]
+MoreTask = Annotated[list[str] | None, typer.Argument(hidden=True)]  # what follows the first K=V of --task
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of what is sampled.")]
+
+
+def override(key: str, value: Any, flag: str | None = None) -> Override:
+    """What a flag sets in the config; ``flag`` where it is not named as the key's last word."""
+    from nas.config import Override
+
+    return Override(key, value, f"{flag or '--' + key.rpartition('.')[2].replace('_', '-')} {value}")
+
+
+def cluster_overrides(where: str | None) -> list[Override]:
+    """What ``--cluster slurm`` or ``--cluster address=tcp://...`` means."""
+    if where is None:
+        return []
+    from nas.config import Override
+
+    kind, equals, value = where.partition("=")
+    kind = kind.replace("-", "_")
+    flag = f"--cluster {where}"
+    if bool(equals) != (kind in ("address", "scheduler_file")) or (equals and not value):
+        raise InputError(f"{flag}: write local, slurm, address=tcp://HOST:PORT, or scheduler-file=PATH")
+    if kind == "scheduler_file":
+        value = str(Path(value).absolute())
+    return [Override("cluster.kind", kind, flag), *([Override(f"cluster.{kind}", value, flag)] if equals else [])]
+
+
+def recorded_in(folder: Path) -> History | None:
+    """What the folder's journal says; None where a new run can begin."""
+    from nas import provenance, store
+
+    if store.exists(folder / "journal"):
+        history = store.opening(folder, provenance.code())
+        return history if history.started else None
+    if folder.exists() and (not folder.is_dir() or any(path.name != "journal" for path in folder.iterdir())):
+        raise InputError(f"{folder} is there and is no run; give another --run DIR")
+    return None
+
+
+def data_dir(folder: Path | None) -> str | None:
+    """What ``--data`` means, wherever a worker stands."""
+    return str(folder.absolute()) if folder else None
+
+
+def read_plugins(files: list[Path] | None) -> list[Plugin]:
+    """What ``--plugin`` names. Raises InputError."""
+    from nas.train.plugin_files import read
+
+    return [read(file) for file in files or ()]
