@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nas.errors import DiskFailed, Diverged, OutOfMemory
+from nas.space.canonical import canonical
 from nas.train import checkpoint, memory, plugins, precision
 from nas.train.checkpoint import Checkpoint, Identity, NotUsable
 from nas.train.fit import Training, fit
@@ -88,7 +89,7 @@ class Trainer:
         if not self.settings.epochs:
             trial.require_fit(trial.network())
             return {**_scores(trial, context), **trial.costs}
-        identity = self._identity(trial)
+        identity = self._identity(trial) if context.saved or context.folder else {}
         saved = _saved(context, identity)
         decided = saved.decided if saved else replace(self._decide(trial), scores=_scores(trial, context))
         diverged = ""
@@ -155,7 +156,8 @@ class Trainer:
         settings = self.settings.model_dump_json(exclude={"deadline"})
         plugin_texts = "\0".join(plugin.text for plugin in self.plugins)
         return {
-            "candidate": trial.candidate.hash,
+            # Not its hash: who calls the trainer may write layers as bare words, as no space does.
+            "candidate": canonical([trial.candidate.architecture, trial.candidate.hyperparameters]).decode(),
             "seed": f"{trial.seed} {self.seed}",
             "configuration": f"{settings} {self.task.model_dump_json()} {self.steps}",
             "plugin": sha256(plugin_texts.encode()).hexdigest(),
