@@ -92,7 +92,7 @@ def main() -> None:
         for _ in range(given.rounds):
             for way, executor in executors.items():
                 speeds[way].append(trained(executor, way[0], given.trials, Path(folder)))
-        for executor in executors.values():
+        for executor in reversed(executors.values()):  # each puts back what distributed logged to before it
             executor.close()
     print(f"{platform.platform()}, {os.cpu_count()} cores, torch {version('torch')}, load {os.getloadavg()}")
     print(f"{given.set}, {given.epochs} epochs, {given.rounds} rounds of {given.trials} trials; medians (range)")

@@ -82,6 +82,26 @@ def test_a_reused_process_gives_the_bits_of_a_fresh_one(precision: str) -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+FIRST_TRIAL = """
+import importlib, pickle, sys
+from nas.plan import PRELOAD
+for name in PRELOAD:
+    importlib.import_module(name)
+before = set(sys.modules)
+from nas.objective import Context
+trainer, candidate = pickle.loads(sys.stdin.buffer.read())
+trainer.one_batch()(candidate, Context(0, 1))
+print(*(name for name in set(sys.modules) - before if name.startswith(("torch.", "sympy"))))
+"""
+
+
+def test_a_fresh_childs_first_trial_imports_no_more_of_torch() -> None:
+    # Torch imports much of itself late: what a fork server has not, each fresh child pays for, 2 s for its optimizers.
+    given = pickle.dumps((trainer(), candidate()))
+    done = subprocess.run([sys.executable, "-c", FIRST_TRIAL], input=given, capture_output=True, check=True)
+    assert len(done.stdout.split()) < 10, done.stdout
+
+
 def test_seeds_decide() -> None:
     # The trial's seed draws weights and order, the run's the split; were one ignored, repeating would tell nothing.
     base = without_times(trainer()(candidate(), Context(0, 1)))
