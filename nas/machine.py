@@ -113,6 +113,7 @@ class Forget:
 class End:
     reason: EndReason
     message: str = ""
+    look_at: int | None = None  # of a diagnosis: one of the trials that failed alike
 
 
 Instruction = Record | Launch | AskToStop | Cancel | Forget | End
@@ -356,7 +357,7 @@ class Search:
 
     def _end_if_done(self, now: float, out: list[Instruction]) -> None:
         if self._diagnosis:
-            self._end(End("diagnosis", self._diagnosis), now, out)
+            self._end(End("diagnosis", self._diagnosis, look_at=self._recent[-1][0]), now, out)
         elif self.budget.time_is_up(self.history, now):
             self._cut_off(now, out)
         elif self.budget.epochs_are_up(self.history):
@@ -414,7 +415,7 @@ class Search:
     def _end(self, end: End, now: float, out: list[Instruction]) -> None:
         self.over = end
         out.extend(Cancel(*key) for key in sorted(self._running))
-        self._record(RunEnded(end.reason, end.message, self.digest()), now, out)
+        self._record(RunEnded(end.reason, end.message, self.digest(), end.look_at), now, out)
         out.append(end)
 
     def winding_down(self, now: float) -> bool:

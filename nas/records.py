@@ -381,6 +381,7 @@ class RunEnded:
     reason: Literal["budget", "stopped", "exhausted", "diagnosis", "interrupted"]
     message: str = ""
     digest: str = ""  # of the live state; replaying the journal up to here must give the same
+    look_at: int | None = None  # of a diagnosis: one of the trials that failed alike
     event: str = field(default="run_ended", init=False)
 
 

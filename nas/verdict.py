@@ -65,7 +65,7 @@ def diagnosed(recent: Sequence[tuple[int, str]], history: History) -> str:
         return ""
     trials = [number for number, failure in recent if failure == how]
     outcome = history.trials[trials[-1]].outcome
-    message = outcome.message if isinstance(outcome, Failed) else ""
+    message = outcome.message.partition("\n")[0] if isinstance(outcome, Failed) else ""
     listed = ", ".join(map(str, trials))
     kind = how.partition(":")[0]
     return f"{count} of the last {len(recent)} candidates failed alike (trials {listed}): {kind}: {message}"

@@ -257,7 +257,8 @@ def _report_end(ended: Ended) -> None:
     if ended.reason == "interrupted":
         note(f"stopped, with everything recorded; go on with: {_resume(ended.folder)}")
     elif ended.reason == "diagnosis":
-        note(f"stopped: {ended.message}")
+        assert ended.history.ended is not None
+        note(status.diagnosis(ended.history.ended, ended.folder))
     elif ended.reason == "stopped":
         note(f"the search stopped before its budget: {ended.message}")
     elif ended.reason == "budget":

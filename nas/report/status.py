@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.history import AttemptRecord, History, Trial
-from nas.records import Failed, Succeeded
+from nas.records import Failed, RunEnded, Succeeded
 from nas.report import text
 from nas.reward import Front, RewardSettings, compute, front_of
 from nas.space import Candidate
@@ -81,6 +81,7 @@ class Status:
     failure: Failure | None = None  # the most frequent one
     running: Sequence[RunningTrial] = ()
     message: str = ""  # why the run ended, where it has
+    look_at: int | None = None  # where a diagnosis ended it: one of the trials that failed alike
     rejected: int = 0  # draws that violated a constraint, and were drawn again
     replicates: int = 0  # trainings of the best trials with other seeds, as the latest replication wants them ...
     replicates_left: int = 0  # ... and how many of them have not ended
@@ -153,6 +154,7 @@ def of(
         failure=_most_frequent(failed),
         running=running_now,
         message=history.ended.message if history.ended else "",
+        look_at=history.ended.look_at if history.ended else None,
         rejected=history.rejected,
         replicates=len(begun.trials) * begun.replicates if begun else 0,
         replicates_left=history.replicates_left,
@@ -257,6 +259,8 @@ def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
         lines += _labelled("front", [text.front(status.front), *bests], width)
     if status.failure:
         lines += _labelled("failures", [mostly(status.failure, folder)], width)
+    if folder is not None and status.look_at is not None:
+        lines += _labelled("look at", [_closer(folder, status.look_at)], width)
     if status.running:
         lines += _labelled("running", [_running_line(trial) for trial in status.running], width)
     if folder is not None and status.state == "interrupted":
@@ -267,8 +271,19 @@ def screen(status: Status, width: int = 100, folder: Path | None = None) -> str:
 def mostly(failure: Failure, folder: Path | None = None) -> str:
     """The most frequent failure in words, and where the rest of it can be read."""
     times = f"{failure.trials} times " if failure.trials > 1 else ""
-    more = f" ({shlex.join(['nas', 'trial', str(folder), str(failure.trial)])})" if folder else ""
+    more = f" ({_closer(folder, failure.trial)})" if folder else ""
     return f"{times}{failure.kind}: {failure.message}{more}"
+
+
+def diagnosis(ended: RunEnded, folder: Path) -> str:
+    """What stopped a run whose candidates failed alike, and the command to look closer."""
+    if ended.look_at is None:  # recorded by an earlier version
+        return f"stopped: {ended.message}"
+    return f"stopped: {ended.message}\nlook closer: {_closer(folder, ended.look_at)}"
+
+
+def _closer(folder: Path, trial: int) -> str:
+    return shlex.join(["nas", "trial", str(folder), str(trial)])
 
 
 def line(status: Status) -> str:

@@ -1,11 +1,16 @@
 """The status screen: what is read off a history, and how it is said."""
 
 import json
+from pathlib import Path
 
 import pytest
 from report_golden import assert_golden
 
+from nas import driver
+from nas.cluster.inline import InlineExecutor
+from nas.config import CallableConfig
 from nas.history import History
+from nas.plan import Plan
 from nas.records import (
     AttemptAnswered,
     AttemptStarted,
@@ -20,8 +25,9 @@ from nas.records import (
     TrialReported,
     WorkersChanged,
 )
-from nas.report.status import STATES, Best, RunningTrial, Status, line, live, of, screen
+from nas.report.status import STATES, Best, RunningTrial, Status, diagnosis, line, live, of, screen
 from nas.reward import RewardSettings
+from nas.space import Space
 
 CONFIG = {"budget": {"trials": 10, "time": 100.0}}
 CANDIDATE = {"architecture": [{"conv": {"filters": 8, "kernel": 3}}], "hyperparameters": {}}
@@ -149,6 +155,29 @@ EMPTY = Status("", "interrupted", dict.fromkeys(STATES, 0))
 def test_the_screen_is_as_pinned(name, status):
     assert_golden(screen(status, 80), f"{name}.txt")
     assert max(map(len, screen(status, 80).splitlines())) <= 80
+
+
+def test_what_stops_a_run_is_told_with_the_command_to_look_closer(tmp_path, monkeypatch):
+    """A person whose search stopped must see at once what fails, how often, where, and what to type next."""
+    monkeypatch.chdir(tmp_path)
+
+    def objective(candidate, context):
+        if context.trial % 5:
+            raise FileNotFoundError(f"no file /data/{context.trial}.bin")
+        return 1.0
+
+    values = {"name": "line", "space": "line", "objective": "objective", "controller": "random"}
+    plan = Plan(
+        CallableConfig.model_validate(values | {"reward": {"maximize": "value"}, "budget": {"trials": 50}}),
+        Space.read({"hyperparameters": {"x": {"float": [0.0, 1.0]}}}),
+        objective,
+        lambda folder: InlineExecutor(objective),
+    )
+    ended = driver.run(plan, Path("runs/line"))
+    assert ended.exit_code == 3
+    assert_golden(diagnosis(ended.history.ended, ended.folder) + "\n", "diagnosis.txt")
+    shown = screen(of(ended.history, RewardSettings(maximize="value")), folder=ended.folder)
+    assert "  look at  nas trial runs/line 7\n" in shown
 
 
 def test_the_line_is_one_line():

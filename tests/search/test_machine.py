@@ -258,7 +258,7 @@ def test_the_same_failure_in_most_recent_candidates_stops_the_run_with_a_diagnos
     instructions = run_out(search, outcome, slots=2)
     end = instructions[-1]
     assert isinstance(end, End)
-    assert end.reason == "diagnosis"
+    assert (end.reason, end.look_at) == ("diagnosis", 7)
     assert end.message.startswith(
         "6 of the last 8 candidates failed alike (trials 1, 2, 3, 4, 6, 7): error: ValueError"
     )
