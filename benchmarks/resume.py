@@ -43,8 +43,9 @@ from benchmarks.ask_tell import CHOICES, OPTIONS, SPACE, processor, worth  # noq
 from nas import reward, snapshots  # noqa: E402
 from nas.controllers import Controller, make, parse  # noqa: E402
 from nas.controllers.random import RandomController  # noqa: E402
+from nas.instructions import Launch, Record  # noqa: E402
 from nas.limits import Budget  # noqa: E402
-from nas.machine import Launch, Record, Search  # noqa: E402
+from nas.machine import Search  # noqa: E402
 from nas.records import (  # noqa: E402
     Answered,
     CandidateFailure,

@@ -34,8 +34,9 @@ from ask_tell import SPACE, processor, worth  # noqa: E402  (threads are set fir
 
 from nas.bench.simulation import Simulation  # noqa: E402
 from nas.controllers import make, parse  # noqa: E402
+from nas.instructions import Instruction  # noqa: E402
 from nas.limits import Budget  # noqa: E402
-from nas.machine import Instruction, Search  # noqa: E402
+from nas.machine import Search  # noqa: E402
 from nas.records import Outcome, Succeeded  # noqa: E402
 from nas.reward import RewardSettings, compute  # noqa: E402
 from nas.seeds import derive  # noqa: E402

@@ -29,8 +29,9 @@ from nas.cluster.inline import InlineExecutor
 from nas.config import RunConfig
 from nas.errors import InputError, Interrupted
 from nas.history import History, Trial
+from nas.instructions import AskToStop, Cancel, End, EndReason, Forget, Instruction, Launch, Record
 from nas.limits import Budget, Stop
-from nas.machine import AskToStop, Cancel, End, EndReason, Forget, Instruction, Launch, Record, Search
+from nas.machine import Search
 from nas.objective import Context, evaluate
 from nas.plan import Plan, going_on
 from nas.records import (

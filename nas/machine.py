@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from heapq import heappop, heappush
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -31,6 +31,7 @@ from nas.controllers import Controller, Teachable
 from nas.controllers.fidelity import WHOLE
 from nas.errors import InputError
 from nas.history import AttemptRecord, History, Trial, epochs_of
+from nas.instructions import AskToStop, Cancel, End, Forget, Instruction, Launch, Record
 from nas.limits import Budget, Stop
 from nas.pareto import Vector, dominates, worst
 from nas.records import (
@@ -70,53 +71,6 @@ from nas.verdict import RECENT, deciding, diagnosed, failure_signature, needs_fr
 
 FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
 DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space counts as exhausted
-
-EndReason = Literal["budget", "stopped", "exhausted", "diagnosis", "interrupted"]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    event: Event
-    time: float  # seconds since the Unix epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    trial: int
-    attempt: int
-    fresh: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AskToStop:
-    """Its next report says so; it answers with what it has reached."""
-
-    trial: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    trial: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Nothing will go on any more from the state that this attempt left."""
-
-    trial: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    reason: EndReason
-    message: str = ""
-    look_at: int | None = None  # of a diagnosis: one of the trials that failed alike
-
-
-Instruction = Record | Launch | AskToStop | Cancel | Forget | End
 
 
 @dataclass(slots=True)

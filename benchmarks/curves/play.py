@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from nas import controllers, schedulers
+from nas.instructions import AskToStop, Cancel, Instruction, Launch
 from nas.leaderboard import rows
 from nas.limits import Budget
-from nas.machine import AskToStop, Cancel, Instruction, Launch, Search
+from nas.machine import Search
 from nas.records import Answered, DriverTookOver, Failed, Proposal, Reported, SlotsChanged, Succeeded
 from nas.reward import RewardSettings, compute, progress
 from nas.space import Space

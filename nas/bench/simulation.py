@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
 
-from nas.machine import Instruction, Launch, Search
+from nas.instructions import Instruction, Launch
+from nas.machine import Search
 from nas.records import Answered, DriverTookOver, Failed, Happening, Outcome, SlotsChanged, Tick
 from nas.seeds import derive
 

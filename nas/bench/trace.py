@@ -12,8 +12,9 @@ from nas.bench.recorded import QUALITY, Recorded
 from nas.bench.simulation import Simulation
 from nas.controllers import Controller
 from nas.errors import InputError
+from nas.instructions import Instruction, Record
 from nas.limits import Budget
-from nas.machine import Instruction, Record, Search
+from nas.machine import Search
 from nas.records import Outcome, Succeeded, TrialEnded
 from nas.reward import compute
 

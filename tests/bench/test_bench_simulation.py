@@ -9,8 +9,9 @@ import pytest
 
 from nas.bench.simulation import Simulation
 from nas.controllers import make, parse
+from nas.instructions import Instruction, Launch, Record
 from nas.limits import Budget
-from nas.machine import Instruction, Launch, Record, Search
+from nas.machine import Search
 from nas.records import Outcome, RunEnded, Succeeded, TrialEnded
 from nas.reward import RewardSettings, compute
 from nas.space import Space

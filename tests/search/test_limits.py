@@ -16,8 +16,9 @@ from nas import controllers, driver, store
 from nas.cluster.inline import InlineExecutor
 from nas.config import CallableConfig, StopSettings
 from nas.errors import InputError
+from nas.instructions import AskToStop, Cancel, End, Instruction, Record
 from nas.limits import Budget, Stop
-from nas.machine import AskToStop, Cancel, End, Instruction, Record, Search
+from nas.machine import Search
 from nas.objective import Context
 from nas.plan import Plan, finished
 from nas.records import (

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from nas import controllers
+from nas.instructions import Cancel, End, Instruction, Launch, Record
 from nas.limits import Budget
-from nas.machine import Cancel, End, Instruction, Launch, Record, Search
+from nas.machine import Search
 from nas.records import (
     Answered,
     AttemptAnswered,

@@ -19,8 +19,9 @@ from nas import driver, provenance, store
 from nas.cluster.inline import InlineExecutor
 from nas.config import CallableConfig, from_plain
 from nas.errors import Diverged, InputError
+from nas.instructions import End
 from nas.leaderboard import rows
-from nas.machine import End, Search
+from nas.machine import Search
 from nas.objective import Context
 from nas.plan import Plan, finished
 from nas.records import (

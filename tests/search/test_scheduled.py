@@ -18,8 +18,9 @@ from test_machine import FLOATS, HOST, bad, events, launches
 from nas import controllers, driver, schedulers, store
 from nas.cluster.inline import InlineExecutor
 from nas.config import CallableConfig
+from nas.instructions import AskToStop, Cancel, End, Forget, Instruction, Record
 from nas.limits import Budget, Stop
-from nas.machine import AskToStop, Cancel, End, Forget, Instruction, Record, Search
+from nas.machine import Search
 from nas.objective import Context
 from nas.plan import Plan, finished
 from nas.records import (
