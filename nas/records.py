@@ -16,7 +16,8 @@ from typing import Any, Literal, get_args
 FailureKind = Literal["invalid", "out_of_memory", "diverged", "error", "crashed", "timeout", "lost", "preempted"]
 FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
 MACHINE_FAILURES = frozenset({"lost", "preempted"})  # what the machines did: retried, and charged to nobody
-SUSPECT_WHEN_REUSED = frozenset({"out_of_memory", "crashed", "timeout"})  # a reused child may be to blame
+# A reused child may be to blame, or who else is on the GPU.
+SUSPECT_WHEN_REUSED = frozenset({"out_of_memory", "crashed", "timeout"})
 
 
 # What a controller proposes and is told ------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class Attempt:
     hash: str
     seed: int  # derived from (run seed, "train", trial[, replicate]): the same for every attempt at this training
     folder: str  # of this training, RUN/trials/<trial>[/r<replicate>]; the attempt's own is <folder>/<attempt>
-    fresh: bool = False  # must run in a child process that has trained nothing before
+    fresh: bool = False  # must run in a child process that has trained nothing before, beside nobody on its GPU
     deadline: float | None = None  # seconds allowed, from the attempt's start
     until: int | None = None  # the step at which it pauses, and leaves its state; None: it goes to its end
     saved: int | None = None  # the earlier attempt that paused, from whose state it goes on
@@ -131,7 +132,7 @@ class Succeeded:
     metrics: Mapping[str, float]
     seconds: float = 0.0  # from the attempt's start in its child to its end
     notes: Mapping[str, Any] = field(default_factory=dict)  # plain JSON: chosen dtype and why, device, ...
-    fresh: bool = True  # the child had trained nothing before
+    fresh: bool = True  # the child had trained nothing before, and its GPU was not to be shared
     place: str = ""  # host/pid of the child
     step: int = 0  # of its last report; 0 where it made none
     stopped: bool = False  # it was told to stop there, and not because it was to pause
@@ -163,8 +164,8 @@ Outcome = Succeeded | Failed
 def settles(outcome: Outcome) -> bool:
     """Whether the outcome says something of the candidate, and so ends its trial.
 
-    Machine failures do not, nor does a failure for which a reused child may be to blame: that is repeated in a fresh
-    one before it is charged.
+    Machine failures do not, nor does a failure for which a reused child or a shared GPU may be to blame: that is
+    repeated in a fresh child, with the GPU to itself, before it is charged.
     """
     match outcome:
         case Succeeded():

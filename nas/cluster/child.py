@@ -38,6 +38,7 @@ class Boot:
     path: list[str]  # sys.path of the program that the objective came from
     device: str
     threads: int
+    shared: bool = False  # others train on the device too, but beside attempts that are to be fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def serve(connection: Connection) -> None:
             return
         os.chdir(home)  # an attempt before may have left it
         with _logged(work.attempt, libc) as problem:
-            outcome = problem or _run(boot, work, connection, asked, fresh)
+            outcome = problem or _run(boot, work, connection, asked, fresh and (work.attempt.fresh or not boot.shared))
         connection.send(outcome)
         fresh = False
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.cluster import Executor
 from nas.cluster.settings import BATCH, ClusterSettings
+from nas.cluster.sharing import MOST, Sharing
 from nas.errors import InputError
 from nas.objective import Objective
 
@@ -25,9 +26,17 @@ HOST_SHARE = 0.9  # of the host's memory, for all slots together; the rest is th
 class Slots:
     """What a host is divided into."""
 
-    gpus: Sequence[str]  # CUDA_VISIBLE_DEVICES of each slot; "" is a slot without
+    gpus: Sequence[str]  # CUDA_VISIBLE_DEVICES of each slot; "" is a slot without. The first ones: of each GPU one
     threads: int
     memory: int  # bytes
+
+    def sharing(self, settings: ClusterSettings, gpu_memory: Callable[[Sequence[str]], int]) -> Sharing | None:
+        """Where several slots have one GPU."""
+        cards = {gpu: self.gpus.count(gpu) for gpu in self.gpus if gpu}
+        if max(cards.values(), default=1) == 1:
+            return None
+        memory = gpu_memory(list(cards)) if settings.slots_per_gpu == "auto" else None
+        return Sharing(len(cards), max(cards.values()), memory)
 
 
 def connect(
@@ -58,15 +67,31 @@ def connect(
     from nas.cluster.slot import pickled
 
     pickled(objective)  # before a process is started
-    threads, memory = settings.threads or settings.cpus_per_worker, settings.memory
+    threads, memory, sharing = settings.threads or settings.cpus_per_worker, settings.memory, None
+    members: Members
     if settings.kind == "local":
+        from nas.cluster.environment import environment
+        from nas.cluster.local import LocalDask
+
         slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
-        threads, memory = slots.threads, slots.memory
-    members = _members(settings, folder, name, keep_jobs)
+        threads, memory, sharing = slots.threads, slots.memory, slots.sharing(settings, _gpu_memory)
+        members = LocalDask(
+            [environment(threads, gpu) for gpu in slots.gpus], folder / "logs" if folder else None, sharing
+        )
+    else:
+        members = _members(settings, folder, name, keep_jobs)
     if settings.kind in BATCH and memory:
         memory = int(memory * HOST_SHARE)  # so that a child that takes too much is ended by us, not with its job
     try:
-        return DaskExecutor(members.client, objective, preload=preload, threads=threads, memory=memory, members=members)
+        return DaskExecutor(
+            members.client,
+            objective,
+            preload=preload,
+            threads=threads,
+            memory=memory,
+            members=members,
+            sharing=sharing,
+        )
     except BaseException:
         members.close()
         raise
@@ -74,12 +99,6 @@ def connect(
 
 def _members(settings: ClusterSettings, folder: Path | None, name: str, keep_jobs: bool) -> Members:
     logs = folder / "logs" if folder else None
-    if settings.kind == "local":
-        from nas.cluster.environment import environment
-        from nas.cluster.local import LocalDask
-
-        slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
-        return LocalDask([environment(slots.threads, gpu) for gpu in slots.gpus], logs)
     if settings.kind in ("address", "scheduler_file"):
         from nas.cluster.visit import Visit
 
@@ -121,11 +140,18 @@ def no_gpus(settings: ClusterSettings) -> bool:
 def divide(settings: ClusterSettings, *, cores: int, memory: int, gpus: Sequence[str]) -> Slots:
     """One slot for each GPU, or for each core; where more slots than GPUs are asked for, they share them in turn.
 
-    >>> divide(ClusterSettings(), cores=8, memory=64 << 30, gpus=["0", "1"]).gpus
-    ['0', '1']
+    ``slots_per_gpu`` says how many have one GPU, then at most ``workers`` in all; with auto, as many as there may ever
+    be: one for each core, and MOST.
+
+    >>> divide(ClusterSettings(slots_per_gpu=2), cores=8, memory=64 << 30, gpus=["0", "1"]).gpus
+    ['0', '1', '0', '1']
     """
     used = _chosen(settings.gpus, gpus)
     workers = settings.workers or len(used) or max(1, cores // (settings.threads or 1))
+    if used and settings.slots_per_gpu is not None:
+        most = max(1, min(MOST, cores // (settings.threads or 1) // len(used)))
+        slots = len(used) * (most if settings.slots_per_gpu == "auto" else settings.slots_per_gpu)
+        workers = min(settings.workers or slots, slots)
     threads = settings.threads or (max(1, cores // workers) if used else 1)
     share = settings.memory or int(memory * HOST_SHARE / workers)
     return Slots([used[slot % len(used)] if used else "" for slot in range(workers)], threads, share)
@@ -148,12 +174,26 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
         return [gpu.strip() for gpu in named.split(",") if gpu.strip() not in ("", "-1", "NoDevFiles")]
     if not shutil.which("nvidia-smi"):
         return []
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        return _nvidia_smi("index")
     except (OSError, subprocess.SubprocessError):
         return []  # a driver that does not answer serves nobody
-    return listed.split()
+
+
+def _gpu_memory(gpus: Sequence[str]) -> int:
+    """Bytes of the smallest of these."""
+    try:
+        return min(int(mebibytes) << 20 for mebibytes in _nvidia_smi("memory.total", "--id=" + ",".join(gpus)))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise InputError(
+            "cluster.slots_per_gpu: auto asks nvidia-smi for the memory of each GPU, and it does not say "
+            f"({error}); write how many slots"
+        ) from error
+
+
+def _nvidia_smi(what: str, *which: str) -> list[str]:
+    query = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits", *which]
+    return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.split()
 
 
 def _cores() -> int:

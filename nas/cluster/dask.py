@@ -17,7 +17,7 @@ import queue
 import sys
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from distributed import KilledWorker, Worker, WorkerPlugin, get_worker
 
 from nas import results
 from nas.cluster.environment import visible_device
+from nas.cluster.sharing import Room, Sharing
 from nas.cluster.slot import Slot, pickled
 from nas.errors import Interrupted
 from nas.objective import Objective
@@ -36,6 +37,7 @@ from nas.records import (
     Happening,
     Reported,
     SlotsChanged,
+    Succeeded,
     outcome_from_json,
 )
 
@@ -47,12 +49,15 @@ GONE = 10.0  # seconds without the scheduler, after which it is not waited for
 class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
     """Gives a worker its slot when it joins, and ends the slot's processes when it leaves."""
 
-    def __init__(self, name: str, objective: bytes, preload: Sequence[str], threads: int, memory: int | None) -> None:
+    def __init__(
+        self, name: str, objective: bytes, preload: Sequence[str], threads: int, memory: int | None, shared: bool
+    ) -> None:
         self.name = name
         self.objective = objective
         self.preload = list(preload)
         self.threads = threads
         self.memory = memory
+        self.shared = shared  # its GPU, with other workers
         self.path = sys.path[:]  # of the driver: modules that the objective names are found where it found them
 
     def setup(self, worker: Worker) -> None:
@@ -64,9 +69,11 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
             threads=self.threads,
             memory=self.memory,
             path=self.path,
+            shared=self.shared,
         )
-
         self.worker = worker
+        if self.shared:
+            worker.log_event(self.name, ["on", worker.address, os.environ["CUDA_VISIBLE_DEVICES"]])
         seconds = getattr(worker, "seconds_left", lambda: None)()  # only a batch system's workers have it
         if seconds is not None:
             self.leave_within(seconds)
@@ -133,6 +140,7 @@ class DaskExecutor:
         threads: that an objective may use.
         memory: bytes that a child may have resident; None is no limit.
         members: who starts, replaces and ends the workers, where that is not left to others; closed with the executor.
+        sharing: of GPUs, where several workers have one; each of them must have one then.
 
     A worker whose batch job has an end is given no attempt that, by the longest one so far, would not end before it;
     idle, it is then released.
@@ -147,12 +155,15 @@ class DaskExecutor:
         threads: int = 1,
         memory: int | None = None,
         members: Members | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.client = client
         self.members = members
+        self.sharing = sharing
         self.name = f"nas-{uuid.uuid4().hex}"  # of the plugin, the topic and the tasks: unique on a shared cluster
         self._events: queue.SimpleQueue[Sequence[Any]] = queue.SimpleQueue()  # filled by Dask's threads
         self._workers: dict[str, str | None] = {}  # address -> the key of what it runs
+        self._gpus: dict[str, str] = {}  # address -> its GPU, where they are shared
         self._leaves: dict[str, float] = {}  # address -> time.monotonic() at which it must have ended
         self._served: set[str] = set()  # workers that were given an attempt
         self._released: set[str] = set()  # that were told to go
@@ -166,7 +177,7 @@ class DaskExecutor:
         self._waiting: deque[Attempt] = deque()  # started when no worker was free, as when one has just died
         self._happenings: list[Happening] = []
         self._count = 0
-        plugin = SlotPlugin(self.name, pickled(objective), preload, threads, memory)
+        plugin = SlotPlugin(self.name, pickled(objective), preload, threads, memory, sharing is not None)
         client.subscribe_topic("all", lambda event: self._events.put(_membership(event[1])))
         client.subscribe_topic(self.name, lambda event: self._events.put(event[1]))
         client.register_plugin(plugin, name=self.name)
@@ -244,7 +255,11 @@ class DaskExecutor:
 
     def _announce(self) -> None:
         """A worker that is to leave is a slot for as long as its attempt runs."""
-        slots = sum(key is not None or self._usable(address) for address, key in self._workers.items())
+        there = [address for address, key in self._workers.items() if key is not None or self._usable(address)]
+        slots = len(there)
+        if room := self._room():
+            on = Counter(self._gpus[address] for address in there)
+            slots = sum(min(count, room.size(gpu)) for gpu, count in on.items())
         if slots != self._slots:
             self._slots = slots
             self._happenings.append(SlotsChanged(slots))
@@ -264,26 +279,47 @@ class DaskExecutor:
 
     def _place(self) -> None:
         """Give what waits to workers that are free."""
+        if not self._waiting:
+            return
         free = [address for address, key in self._workers.items() if key is None and self._usable(address)]
-        for address in free[: len(self._waiting)]:
-            attempt = self._waiting.popleft()
-            self._count += 1
-            key = f"{self.name}-{self._count}-trial-{attempt.trial}-{attempt.attempt}"
-            future = self.client.submit(
-                run_on_worker, self.name, key, attempt, key=key, workers=[address], retries=0, pure=False
+        for address in free:
+            room = self._room()
+            attempt = next(
+                (one for one in self._waiting if room is None or room.takes(self._gpus[address], one.fresh)), None
             )
-            future.add_done_callback(lambda future, key=key: self._events.put(["done", key, _error(future)]))
-            self._workers[address] = key
-            self._served.add(address)
-            self._running[key] = (attempt, future)
-            self._began[key] = time.monotonic()
+            if attempt:
+                self._waiting.remove(attempt)
+                self._submit(attempt, address)
+
+    def _submit(self, attempt: Attempt, address: str) -> None:
+        self._count += 1
+        key = f"{self.name}-{self._count}-trial-{attempt.trial}-{attempt.attempt}"
+        future = self.client.submit(
+            run_on_worker, self.name, key, attempt, key=key, workers=[address], retries=0, pure=False
+        )
+        future.add_done_callback(lambda future, key=key: self._events.put(["done", key, _error(future)]))
+        self._workers[address] = key
+        self._served.add(address)
+        self._running[key] = (attempt, future)
+        self._began[key] = time.monotonic()
+
+    def _room(self) -> Room | None:
+        """On the GPUs, where they are shared. A fresh attempt has one to itself."""
+        if self.sharing is None:
+            return None
+        running = [(self._gpus[a], self._running[key][0].fresh) for a, key in self._workers.items() if key]
+        waits = any(attempt.fresh for attempt in self._waiting)
+        return Room.of(self.sharing.slots, self._gpus.values(), running, waits)
 
     def _digest(self, event: Sequence[Any]) -> None:
         match event:
             case ["joined", address]:
-                if address not in self._workers:
+                if address not in self._workers and not self.sharing:
                     self._workers[address] = None
                     self._announce()
+            case ["on", address, gpu]:  # where GPUs are shared a worker is there when it has said which is its
+                self._gpus[address], self._workers[address] = gpu, None
+                self._announce()
             case ["leaves", address, seconds]:
                 self._leaves[address] = time.monotonic() + seconds
                 self._announce()
@@ -291,6 +327,7 @@ class DaskExecutor:
                 if address in self._workers:
                     key = self._workers.pop(address)
                     self._leaves.pop(address, None)
+                    self._gpus.pop(address, None)
                     self._served.discard(address)
                     if self.members and address not in self._released:
                         self.members.lost()
@@ -326,6 +363,8 @@ class DaskExecutor:
         for address, running in self._workers.items():
             if running == key:
                 self._workers[address] = None
+        if self.sharing and isinstance(outcome, Succeeded):
+            self.sharing.learn(outcome.metrics)
         self._announce()  # before the answer, for which another attempt would be started at once
         self._happenings.append(Answered(attempt.trial, attempt.attempt, outcome))
 

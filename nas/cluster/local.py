@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.cluster.scheduler import Scheduler
+from nas.cluster.sharing import Sharing
 from nas.cluster.worker import BOOT
 from nas.errors import SearchFailed
 
@@ -40,15 +41,19 @@ class LocalDask:
     Args:
         environments: of the workers' processes, one for each.
         logs: where the scheduler's and the workers' logs go; None keeps none.
+        sharing: how many of them are wanted, the first ones; None: all.
 
     Raises:
         InputError: this host has no loopback, or no room for a scheduler.
     """
 
-    def __init__(self, environments: Sequence[Mapping[str, str]], logs: Path | None) -> None:
+    def __init__(
+        self, environments: Sequence[Mapping[str, str]], logs: Path | None, sharing: Sharing | None = None
+    ) -> None:
         self.shared = False
         self.environments = environments
         self.logs = logs
+        self.sharing = sharing
         self._scheduler = Scheduler(logs)
         self.client = self._scheduler.client
         self.folder = self._scheduler.folder
@@ -61,14 +66,15 @@ class LocalDask:
             SearchFailed: no worker comes up, be it at the beginning or later.
         """
         now = time.monotonic()
-        for number, member in enumerate(self._members):
+        wanted = self._members[: self.sharing.workers if self.sharing else None]
+        for number, member in enumerate(wanted):
             if member.process is not None:
                 if member.process.poll() is None:
                     continue
                 was_up = (self.folder / member.name).exists()
                 member.failures = 0 if was_up else member.failures + 1
                 self._end(member)
-                if all(self._failed_starts(member) >= FAILED_STARTS for member in self._members):
+                if all(self._failed_starts(member) >= FAILED_STARTS for member in wanted):
                     raise SearchFailed(self._complaint(number))
             pause = min(LONGEST_PAUSE, 0.25 * 2**member.failures) if member.failures > 1 else 0.0
             if now >= member.started + pause:

@@ -121,10 +121,11 @@ class ClusterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind = "local"  # inline: in this process, one attempt after another
-    workers: Annotated[int, Field(ge=1)] | None = None  # slots; None: one for each GPU, else cores // threads; jobs: 1
+    workers: Annotated[int, Field(ge=1)] | None = None  # slots; None: of each GPU one, else cores // threads; jobs: 1
     threads: Annotated[int, Field(ge=1)] | None = None  # of each slot; None: 1, beside a GPU its share of the cores
     memory: Bytes | None = None  # that an attempt may have resident; None: its share of 90 % of the host's
     gpus: Literal["auto"] | Annotated[int, Field(ge=0)] | tuple[int | str, ...] = "auto"  # how many, or which
+    slots_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None  # see sharing.py; None: ``workers`` says
 
     # A Dask cluster that is there already.
     address: Text | None = None  # of its scheduler: tcp://host:8786
@@ -150,4 +151,6 @@ class ClusterSettings(BaseModel):
     def _says_where(self) -> ClusterSettings:
         if self.kind in ("address", "scheduler_file") and getattr(self, self.kind) is None:
             raise ValueError(f"kind is {self.kind}: say {self.kind}, too")
+        if self.slots_per_gpu is not None and self.kind != "local":
+            raise ValueError(f"slots_per_gpu divides the GPUs of this host (kind local), and not those of {self.kind}")
         return self

@@ -70,6 +70,7 @@ class Slot:
         preload: modules that the children find imported.
         device, threads: what contexts say.
         memory: bytes that a child may have resident; None is no limit.
+        shared: the device is another slot's too, but beside attempts that are to be fresh.
     """
 
     def __init__(
@@ -81,8 +82,9 @@ class Slot:
         threads: int = 1,
         memory: int | None = None,
         path: Sequence[str] | None = None,
+        shared: bool = False,
     ) -> None:
-        self.boot = Boot(objective, list(sys.path if path is None else path), device, threads)
+        self.boot = Boot(objective, list(sys.path if path is None else path), device, threads, shared)
         self.preload = preload
         self.memory = memory
         self._server = ForkServer(preload)
@@ -178,7 +180,7 @@ class Slot:
         """Give the attempt to the child, and watch it until it answers, ends or must be killed."""
         started = time.monotonic()
         deadline = None if attempt.deadline is None else started + attempt.deadline
-        fresh, kills = child.attempts == 0, _oom_kills()
+        fresh, kills = child.attempts == 0 and (attempt.fresh or not self.boot.shared), _oom_kills()
         child.give(Work(attempt, deadline))
         verdict: tuple[FailureKind, str] | None = None
         while True:

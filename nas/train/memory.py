@@ -28,12 +28,17 @@ def peak(device: torch.device) -> int:
 
 
 def is_ended(error: RuntimeError) -> bool:
-    """Whether this is one of torch's several ways of saying that memory ended; on a CPU only the text tells."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text or "not enough memory" in text
+    """Whether this is one of torch's several ways of saying that memory ended; often only the text tells."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _ENDED)
+
+
+# A CPU's allocator, its counterpart on Windows; CUDA's context, and cuBLAS's and cuDNN's own workspaces.
+_ENDED = ("DefaultCPUAllocator", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
 def give_back(device: torch.device) -> None:
-    """What torch holds of a GPU's memory without using it: after an end of memory it is in the wrong pieces."""
+    """What torch holds of a GPU's memory without using it: after an end of memory it is in the wrong pieces, and after
+    a trial it is what another slot of this GPU lacks.
+    """
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -65,9 +65,12 @@ class Trainer:
     def __call__(self, candidate: Candidate, context: Context) -> dict[str, float]:
         """Raises InvalidCandidate, Diverged, OutOfMemory; and InputError where the data can not be read."""
         device = torch.device(context.device)
-        with _reproducible(context, device), _out_of_memory():
-            memory.forget_peak(device)
-            return self._train(candidate, context, device)
+        try:
+            with _reproducible(context, device), _out_of_memory():
+                memory.forget_peak(device)
+                return self._train(candidate, context, device)
+        finally:
+            memory.give_back(device)
 
     def one_batch(self) -> Trainer:
         """The same, ending after one batch: whether a candidate trains at all (``nas search --smoke``)."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from nas.errors import InvalidCandidate
+from nas.errors import InvalidCandidate, OutOfMemory
 from nas.objective import Context
 from nas.space import Candidate
 
@@ -55,6 +55,22 @@ def behave(candidate: Candidate, context: Context) -> float | Mapping[str, float
                 time.sleep(0.02)
             if do != "meet":
                 look_around(context)
+        case "out of memory":
+            raise OutOfMemory("CUDA out of memory")
+        case "alone or out of memory":
+            place = Path(settings["place"])
+            place.mkdir(exist_ok=True)
+            mine = place / str(context.trial)
+            mine.touch()
+            for _ in range(20):
+                if len(list(place.iterdir())) > 1:
+                    time.sleep(0.1)  # for the other to see it as well
+                    mine.unlink()
+                    raise OutOfMemory("CUDA out of memory")
+                time.sleep(0.02)
+            mine.unlink()
+        case "need":
+            return {"value": 1.0, "peak_memory": settings["bytes"]}
         case "count to nine":  # from where an earlier attempt stopped
             step = began = int((context.saved / "step").read_text()) if context.saved else 0
             while step < 9:

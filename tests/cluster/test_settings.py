@@ -23,6 +23,11 @@ HOST = {"cores": 16, "memory": 100 << 30}
         ({"gpus": [1, "MIG-x"]}, [], ["1", "MIG-x"], 8),
         ({"workers": 3, "threads": 2}, ["0", "1"], ["0", "1", "0"], 2),
         ({"workers": 1}, ["0", "1"], ["0"], 16),
+        ({"slots_per_gpu": 3}, ["0", "1"], ["0", "1", "0", "1", "0", "1"], 2),
+        ({"slots_per_gpu": 3, "workers": 4}, ["0", "1"], ["0", "1", "0", "1"], 4),
+        ({"slots_per_gpu": "auto"}, ["0", "1"], ["0", "1"] * 8, 1),
+        ({"slots_per_gpu": "auto", "threads": 4}, ["0", "1"], ["0", "1"] * 2, 4),
+        ({"slots_per_gpu": "auto", "workers": 2}, [], ["", ""], 1),
     ],
 )
 def test_a_host_is_divided_into_slots(settings, gpus, slots, threads):
@@ -48,7 +53,18 @@ def test_the_variable_says_which_gpus_are_ours(value, gpus):
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == gpus
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "slurm2"}, {"workers": 0}, {"threads": -1}, {"memory": "lots"}, {"gpu": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "slurm2"},
+        {"workers": 0},
+        {"threads": -1},
+        {"memory": "lots"},
+        {"gpu": 1},
+        {"slots_per_gpu": 0},
+        {"slots_per_gpu": 2, "kind": "slurm"},
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValidationError):
         ClusterSettings(**wrong)
