@@ -139,7 +139,7 @@ def nas(installed, *words, cwd):
 
 def test_the_wheel_holds_code_configs_spaces_data_and_licence(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("configs/digits.yaml", "configs/bench/nasbench201.yaml", "search_spaces", "cli.py", "train/"):
+    for name in ("configs/digits.yaml", "configs/bench/nasbench201.yaml", "search_spaces", "cli/", "train/"):
         assert any(entry.startswith(f"nas/{name}") for entry in names), name
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if "test" in name.lower() or name.endswith(".pyc") or name.startswith("runs")]

@@ -62,7 +62,9 @@ def submit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs' scripts, and do nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Run a search as batch jobs: one with the search, and an array of workers.
+    """Run a search as batch jobs.
+
+    One job holds the search, an array of jobs the workers.
 
     The words of `cluster:` in the config may stand here as flags, which win. Prints the jobs' ids, where their logs
     are, how to watch the run and how to cancel it.
@@ -102,7 +104,10 @@ def cancel(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """End all jobs of a submitted run, and only those; `nas resume RUN --to slurm` goes on."""
+    """End the jobs of a run, and only those.
+
+    `nas resume RUN --to slurm` goes on.
+    """
     from nas.submit import command
 
     ended = command.cancel(run)

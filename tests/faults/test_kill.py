@@ -86,18 +86,32 @@ def segment_of(run: Path) -> tuple[Path, list[bytes]]:
     return segment, [line for line in segment.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
+def last_turn(run: Path) -> tuple[list[str], list[int]]:
+    """The newest segment's events, and the places among them at which its last turn can be cut."""
+    records = [json.loads(line) for line in segment_of(run)[1]]
+    turn = [i for i, record in enumerate(records) if record["time"] == records[-1]["time"] and i > 0]
+    return [record["body"]["event"] for record in records], turn
+
+
 def cut_inside_last_turn(run: Path, wanted: set[str], random_: random.Random) -> None:
     """Leave a prefix of the last turn's lines, as a kill inside write(2) or a power cut does.
 
     Of the prefixes, one that ends in an event of a wanted kind where there is one, else any.
     """
     segment, lines = segment_of(run)
-    records = [json.loads(line) for line in lines]
-    turn = [i for i, record in enumerate(records) if record["time"] == records[-1]["time"] and i > 0]
-    aimed = [i for i in turn if records[i - 1]["body"]["event"] in wanted]
+    kinds, turn = last_turn(run)
+    aimed = [i for i in turn if kinds[i - 1] in wanted]
     if turn:
         keep = random_.choice(aimed or turn)
         segment.write_bytes(b"".join(lines[:keep]) + lines[keep][: random_.randrange(len(lines[keep]))])
+
+
+def would_leave(run: Path, torn: bool) -> set[str]:
+    """Kinds of which a kill now could leave one last in the journal."""
+    if not lines_beside(run, set()):
+        return set()
+    kinds, turn = last_turn(run)
+    return {kinds[i - 1] for i in turn} if torn and turn else set(kinds[-1:])
 
 
 def kill(process: subprocess.Popen[bytes], what: str) -> None:
@@ -189,7 +203,8 @@ def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int) -> Kills
         process = start("search", str(config), "--run", str(run), "--trials", str(budget), "--workers", workers)
         kills_workers = number % 4 == 3
         wanted, began = random_.choice([0, 1, 2, 3, 4, 6, 8, 12, 16, 24]), time.monotonic()
-        if number < 2:  # the moments of a start, which are soon over
+        missing = KINDS - seen if number >= kills // 2 else set()
+        if number < 2 or missing:  # the moments of a start, which are soon over
             wanted = 2
         elif kills_workers:
             wanted = max(wanted, 12)
@@ -197,11 +212,12 @@ def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int) -> Kills
             time.sleep(0.005)
             if kills_workers and lines_beside(run, segments) > wanted // 2 and not done.of_workers > number // 4:
                 done.of_workers += kill_a_worker(process, random_)
-        time.sleep(random_.random() * 0.3 * (number >= 2))
-        if number >= kills // 2:  # from half way on, wait for a moment of a kind that is still missing
-            until = time.monotonic() + 3
-            while process.poll() is None and last_kind(run) in {*seen, ""} and time.monotonic() < until:
-                time.sleep(0.005)
+        time.sleep(random_.random() * 0.3 * (number >= 2 and not missing))
+        until = time.monotonic() + 10  # from half way on, a moment of a kind that is still missing is waited for
+        while missing and process.poll() is None and time.monotonic() < until:
+            if would_leave(run, torn=bool(number % 2)) & missing:
+                break
+            time.sleep(0.002)
         kill(process, "driver" if number % 4 < 2 else "everything")
         if not store.exists(run / "journal"):
             continue

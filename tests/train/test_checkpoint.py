@@ -196,6 +196,7 @@ def test_what_was_decided_by_measuring_is_not_decided_again(
 ) -> None:
     # Another batch or precision than before the pause would make it another trial.
     one = made(files, IMAGES, batch_size="fit", precision="auto")
+    attempt(one)  # whoever is first in a process times its steps, and says so
     attempt(one, until=1, folder=tmp_path)
     whole, _, notes = attempt(one)
     monkeypatch.setattr(trainer, "fitting_batch", None)
