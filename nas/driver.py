@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nas import controllers, provenance, reward, schedulers, seeds, snapshots, store, warm_start
+from nas import controllers, provenance, retries, reward, schedulers, seeds, snapshots, store, warm_start
 from nas.cluster import Executor
 from nas.cluster.connect import visible_gpus
 from nas.cluster.inline import InlineExecutor
@@ -333,6 +333,7 @@ class _Drive:
             saved=this.saved if this else None,
             since=0 if replicate else trial.since,
             replicate=replicate,
+            avoid=retries.avoided(trial, replicate),
         )
 
     def _record(self, event: Event) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
@@ -61,6 +61,11 @@ class AttemptRecord:
     def running(self) -> bool:
         """Whether somebody waits for it."""
         return self.outcome is None and not self.abandoned
+
+    @property
+    def host(self) -> str:
+        """Where it ran; "" where that is not known, or it has not answered."""
+        return self.outcome.place.partition("/")[0] if self.outcome else ""
 
     @property
     def lost(self) -> bool:
@@ -207,7 +212,8 @@ class History:
                 self._replication_begun(event)
             case ReplicateEnded():
                 trial = self.trials[event.trial]
-                trial.replicates[event.replicate - 1] = _counting(trial.training(event.replicate), event.attempt)
+                ended = _counting(trial.training(event.replicate), event.attempt, event.set_aside)
+                trial.replicates[event.replicate - 1] = ended
                 self.replicates_left -= 1
             case LateResult():
                 self.trials[event.trial].late.append((event.attempt, event.outcome))
@@ -323,7 +329,7 @@ class History:
         if event.state == "failed":
             self.failed.append(trial.number)
         if event.attempt is not None:
-            trial.outcome = _counting(trial.training(), event.attempt)
+            trial.outcome = _counting(trial.training(), event.attempt, event.set_aside)
             trial.reached, trial.whole = trial.attempts[event.attempt].step, not event.short
         elif event.state == "duplicate" and trial.duplicate_of is not None:
             original = self.trials[trial.duplicate_of]
@@ -414,11 +420,13 @@ class Recorded(MutableMapping[int, Trial]):
         return self._count
 
 
-def _counting(attempts: Sequence[AttemptRecord], which: int) -> Outcome:
-    """The outcome of the attempt that counts among those at one training; none where it was never heard of again."""
-    told = {one.attempt: one.outcome for one in attempts}
+def _counting(attempts: Sequence[AttemptRecord], which: int, set_aside: bool) -> Outcome:
+    """The outcome of the attempt that counts among those at one training; it may never have been heard of again."""
+    outcome = {one.attempt: one.outcome for one in attempts}[which]
+    if set_aside and isinstance(outcome, Failed):
+        return replace(outcome, kind="crashed", message=f"in the same way on two hosts: {outcome.message}")
     lost = sum(one.lost for one in attempts)
-    return told[which] or Failed("lost", f"lost {lost} times with the drivers that ran it")
+    return outcome or Failed("lost", f"lost {lost} times with the drivers that ran it")
 
 
 def epochs_of(outcome: Outcome) -> int:

@@ -11,8 +11,6 @@ first Launch. Why a run ends by its own settings is said in limits.py, what beco
 
 How long a trial trains is its scheduler's to say (schedulers/): one that pauses is open no more, and so costs no turn
 anything, until it is promoted into a free slot by another attempt.
-
-Left out: back-off between machine failures.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from typing import Any
 
 import orjson
 
-from nas import replication
+from nas import replication, retries
 from nas.controllers import Controller, Teachable
 from nas.controllers.fidelity import WHOLE
 from nas.errors import InputError
@@ -67,7 +65,7 @@ from nas.records import (
     WorkersChanged,
 )
 from nas.schedulers import NoScheduler, Promotion, Scheduler
-from nas.verdict import RECENT, deciding, diagnosed, failure_signature, needs_fresh_child, verdict
+from nas.verdict import RECENT, deciding, diagnosed, failure_signature, needs_fresh_child, took_down, verdict
 
 FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
 DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space counts as exhausted
@@ -222,7 +220,8 @@ class Search:
                 out += [Forget(trial.number, a) for a in _states(trial) if a != ending.attempt or not _pauses(ending)]
         for trial, replicate in list(replication.unfinished(self.history)):
             if (attempt := deciding(trial, replicate)) is not None:
-                self._record(ReplicateEnded(trial.number, replicate, attempt), now, out)
+                set_aside = took_down(trial, replicate) == attempt
+                self._record(ReplicateEnded(trial.number, replicate, attempt, set_aside), now, out)
 
     def _ending(self, trial: Trial) -> TrialEnded | TrialPaused | None:
         if trial.duplicate_of is not None:
@@ -244,14 +243,14 @@ class Search:
         while not self.stopping and not self._diagnosis and len(self._running) < self.history.workers:
             if self._used_up(now):
                 return
-            if self._waiting:
-                self._launch(min(self._waiting), now, out)
+            if (number := min(self._ready(now), default=None)) is not None:
+                self._launch(number, now, out)
             elif promotion := self._promotion(now):
                 self._promote(promotion, now, out)
-            elif wanting := self._wanting():
+            elif wanting := self._wanting(now):
                 number, replicate = wanting
                 self._begin(self.history.trials[number], replicate, None, None, now, out)
-            elif not self._enough(now) and not self._exhausted():
+            elif not self._enough(now) and not self._exhausted() and len(self._waiting) <= self.history.workers:
                 proposal = self.controller.ask(len(self.history.trials))
                 if isinstance(proposal, Exhausted):
                     self._nothing_left = proposal.reason
@@ -273,7 +272,7 @@ class Search:
         if self.scheduler.name == "none" or self._stops(now):
             return None
         no_more = self._trials_are_up() or bool(self._exhausted())
-        return self.scheduler.promotion(closing=no_more and not self._running)
+        return self.scheduler.promotion(closing=no_more and not self._running and not self._waiting)
 
     def _promote(self, promotion: Promotion, now: float, out: list[Instruction]) -> None:
         trial = self.history.trials[promotion.trial]
@@ -287,9 +286,23 @@ class Search:
         self._record(AttemptStarted(trial.number, attempt, fresh, replicate, until, saved), now, out)
         out.append(Launch(trial.number, attempt, fresh))
 
-    def _wanting(self) -> tuple[int, int] | None:
-        """The next (trial, replicate) to be launched, while replicates are wanted."""
-        return next(replication.waiting(self.history), None) if self.replicate.seeds else None
+    def _ready(self, now: float) -> list[int]:
+        """The trials that want an attempt and may have one now."""
+        return [number for number in self._waiting if not retries.waits(self.history.trials[number], 0, now)]
+
+    def _wanting(self, now: float | None = None) -> tuple[int, int] | None:
+        """The next (trial, replicate) to be launched, while replicates are wanted; one that may be, at a time."""
+        for number, replicate in replication.waiting(self.history) if self.replicate.seeds else ():
+            if now is None or not retries.waits(self.history.trials[number], replicate, now):
+                return number, replicate
+        return None
+
+    def wakes(self, now: float) -> float | None:
+        """When a training that has to wait may begin, if one has to: for who sends no Tick every second."""
+        waiting = [(number, 0) for number in self._waiting]
+        waiting += replication.waiting(self.history) if self.replicate.seeds else ()
+        pauses = (retries.waits(self.history.trials[number], replicate, now) for number, replicate in waiting)
+        return min((now + pause for pause in pauses if pause), default=None)
 
     def _replicate(self, now: float, out: list[Instruction]) -> None:
         """When the search has ended by itself: say which trials are to be replicated, unless all of them are."""

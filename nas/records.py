@@ -123,6 +123,7 @@ class Attempt:
     saved: int | None = None  # the earlier attempt that paused, from whose state it goes on
     since: int = 0  # results of attempts from this one on answer for it too; those before it paused earlier
     replicate: int = 0  # of the trial, with a seed of its own; 0 is the search's own training
+    avoid: tuple[str, ...] = ()  # hosts that lost an earlier attempt at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ class Failed:
     seconds: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = True
-    place: str = ""
+    place: str = ""  # host/pid of the child, or the host alone
+    died: bool = False  # lost with the worker that ran it, be it the machine's doing or the candidate's
     outcome: str = field(default="failed", init=False)
 
 
@@ -343,6 +345,7 @@ class TrialEnded:
     state: Literal["completed", "failed", "duplicate"]
     attempt: int | None = None  # whose answer counts; None for a duplicate or one never launched
     short: bool = False  # a scheduler had it end before it was trained in full
+    set_aside: bool = False  # it took its worker down twice in the same way (verdict.py): charged as crashed
     event: str = field(default="trial_ended", init=False)
 
 
@@ -362,6 +365,7 @@ class ReplicateEnded:
     trial: int
     replicate: int  # from 1
     attempt: int  # of the trial's, whose answer counts
+    set_aside: bool = False  # as of a trial
     event: str = field(default="replicate_ended", init=False)
 
 

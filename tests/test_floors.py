@@ -30,7 +30,17 @@ FLOORS = {
         "documents",
         "space",
     },
-    1: {"controllers", "schedulers", "limits", "machine", "instructions", "verdict", "replication", "leaderboard"},
+    1: {
+        "controllers",
+        "schedulers",
+        "limits",
+        "machine",
+        "instructions",
+        "verdict",
+        "retries",
+        "replication",
+        "leaderboard",
+    },
     2: {"train", "cluster", "store", "report"},
     3: {
         "__init__",

@@ -69,7 +69,13 @@ class Simulation:
             self._later(self.search.budget.seconds, Tick())  # what runs then is cut off
         self._slots = self.workers
         self._turn(SlotsChanged(self._slots), 0.0)
-        while self._heap and not self.search.over:
+        while not self.search.over:
+            wakes = self.search.wakes(self._free)
+            if wakes is not None and (not self._heap or wakes < self._heap[0][0]):
+                self._turn(Tick(), wakes)
+                continue
+            if not self._heap:
+                return
             now, _, event = heappop(self._heap)
             match event:
                 case Died(trial, attempt):

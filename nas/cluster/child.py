@@ -123,7 +123,12 @@ def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], fres
 
 def place(pid: int) -> str:
     """Where an attempt ran, as outcomes say it."""
-    return f"{socket.gethostname()}/{pid}"
+    return f"{host()}/{pid}"
+
+
+def host() -> str:
+    """This host, by the name that its batch system has for it: several nodes may be one machine."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def resident(pid: int) -> int:

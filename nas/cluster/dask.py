@@ -25,6 +25,7 @@ import orjson
 from distributed import KilledWorker, Worker, WorkerPlugin, get_worker
 
 from nas import results
+from nas.cluster.child import host
 from nas.cluster.environment import visible_device
 from nas.cluster.sharing import Room, Sharing
 from nas.cluster.slot import Slot, pickled
@@ -72,6 +73,7 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
             shared=self.shared,
         )
         self.worker = worker
+        worker.log_event(self.name, ["host", worker.address, host()])
         if self.shared:
             worker.log_event(self.name, ["on", worker.address, os.environ["CUDA_VISIBLE_DEVICES"]])
         seconds = getattr(worker, "seconds_left", lambda: None)()  # only a batch system's workers have it
@@ -163,6 +165,7 @@ class DaskExecutor:
         self.name = f"nas-{uuid.uuid4().hex}"  # of the plugin, the topic and the tasks: unique on a shared cluster
         self._events: queue.SimpleQueue[Sequence[Any]] = queue.SimpleQueue()  # filled by Dask's threads
         self._workers: dict[str, str | None] = {}  # address -> the key of what it runs
+        self._hosts: dict[str, str] = {}  # address -> its host, as places have it
         self._gpus: dict[str, str] = {}  # address -> its GPU, where they are shared
         self._leaves: dict[str, float] = {}  # address -> time.monotonic() at which it must have ended
         self._served: set[str] = set()  # workers that were given an attempt
@@ -278,16 +281,16 @@ class DaskExecutor:
                 self._digest(self._events.get_nowait())
 
     def _place(self) -> None:
-        """Give what waits to workers that are free."""
+        """Give what waits to workers that are free: who has hosts to avoid chooses first, and takes any before none."""
         if not self._waiting:
             return
         free = [address for address, key in self._workers.items() if key is None and self._usable(address)]
-        for address in free:
+        for attempt in sorted(self._waiting, key=lambda one: not one.avoid):
             room = self._room()
-            attempt = next(
-                (one for one in self._waiting if room is None or room.takes(self._gpus[address], one.fresh)), None
-            )
-            if attempt:
+            fitting = [one for one in free if room is None or room.takes(self._gpus[one], attempt.fresh)]
+            if fitting:
+                address = next((one for one in fitting if self._hosts.get(one) not in attempt.avoid), fitting[0])
+                free.remove(address)
                 self._waiting.remove(attempt)
                 self._submit(attempt, address)
 
@@ -297,7 +300,7 @@ class DaskExecutor:
         future = self.client.submit(
             run_on_worker, self.name, key, attempt, key=key, workers=[address], retries=0, pure=False
         )
-        future.add_done_callback(lambda future, key=key: self._events.put(["done", key, _error(future)]))
+        future.add_done_callback(lambda future: self._events.put(["done", key, *_error(future)]))
         self._workers[address] = key
         self._served.add(address)
         self._running[key] = (attempt, future)
@@ -317,6 +320,8 @@ class DaskExecutor:
                 if address not in self._workers and not self.sharing:
                     self._workers[address] = None
                     self._announce()
+            case ["host", address, name]:
+                self._hosts[address] = name
             case ["on", address, gpu]:  # where GPUs are shared a worker is there when it has said which is its
                 self._gpus[address], self._workers[address] = gpu, None
                 self._announce()
@@ -327,6 +332,7 @@ class DaskExecutor:
                 if address in self._workers:
                     key = self._workers.pop(address)
                     self._leaves.pop(address, None)
+                    place = self._hosts.pop(address, "")
                     self._gpus.pop(address, None)
                     self._served.discard(address)
                     if self.members and address not in self._released:
@@ -334,16 +340,17 @@ class DaskExecutor:
                     self._released.discard(address)
                     self._announce()
                     if key:
-                        self._answer(key, Failed("lost", f"the worker {address} died"))
+                        self._answer(key, Failed("lost", f"the worker {address} died", place=place, died=True))
             case ["reported", key, step, metrics] if key in self._running:
                 attempt, _ = self._running[key]
                 self._happenings.append(Reported(attempt.trial, attempt.attempt, step, metrics))
             case ["answered", key, outcome]:
                 self._answer(key, outcome_from_json(orjson.loads(outcome)))
-            case ["done", key, ""] if key in self._running:
+            case ["done", key, "", _] if key in self._running:
                 self._ended[key] = time.monotonic()
-            case ["done", key, error]:
-                self._answer(key, Failed("lost", error))
+            case ["done", key, error, died]:
+                places = [self._hosts.get(address, "") for address, one in self._workers.items() if one == key]
+                self._answer(key, Failed("lost", error, place="".join(places), died=died))
 
     def _miss_answers(self) -> None:
         """Answer for tasks that ended and whose answers got lost on the way: else they hold their slots for ever."""
@@ -379,13 +386,13 @@ def _membership(event: Any) -> Sequence[Any]:
     return []
 
 
-def _error(future: Any) -> str:
-    """Why the task did not run to its end; "" where it did: its answer came by itself, before."""
+def _error(future: Any) -> tuple[str, bool]:
+    """Why the task did not run to its end, and whether its worker died; "" where it did: its answer came before."""
     if future.status == "finished":
-        return ""
+        return "", False
     if future.status == "error":
         error = future.exception()
         if isinstance(error, KilledWorker):  # its own text speaks of retries and logs that are not there
-            return f"the worker {error.last_worker.address} died"
-        return f"{type(error).__name__}: {error}"
-    return f"Dask says that the task is {future.status}"
+            return f"the worker {error.last_worker.address} died", True
+        return f"{type(error).__name__}: {error}", False
+    return f"Dask says that the task is {future.status}", False

@@ -10,6 +10,7 @@ Left out: deadlines, memory limits and log.txt, which need a process to kill or 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from nas import results
@@ -47,11 +48,13 @@ class InlineExecutor:
             self.happenings.append(Answered(trial, attempt, Failed("preempted", "cancelled")))
 
     def wait(self, timeout: float) -> Sequence[Happening]:
-        """Never sleeps: what is not queued here happens nowhere else. Raises what ``hear`` does."""
+        """Sleeps only where nothing is started, as then nothing can happen. Raises what ``hear`` does."""
         if not self.happenings and self.started:
             attempt = self.started.pop(self.order(self.started))
             outcome = self._run(attempt)
             self.happenings.append(Answered(attempt.trial, attempt.attempt, outcome))
+        if not self.happenings:
+            time.sleep(timeout)
         happenings = list(self.happenings)
         self.happenings.clear()
         return happenings

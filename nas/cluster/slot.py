@@ -32,7 +32,7 @@ import cloudpickle
 
 from nas import results
 from nas.cluster.attempts import recorded
-from nas.cluster.child import Boot, Idle, Report, Stop, Work, place, resident
+from nas.cluster.child import Boot, Idle, Report, Stop, Work, host, place, resident
 from nas.cluster.forkserver import ForkServer, ForkServerError
 from nas.errors import InputError
 from nas.objective import Objective
@@ -102,20 +102,22 @@ class Slot:
                 return answered[1] if answered else self._run(attempt, on_report)
             except Exception as error:
                 self._abandon()
-                return Failed("lost", f"the worker's slot failed: {type(error).__name__}: {error}")
+                return Failed("lost", f"the worker's slot failed: {type(error).__name__}: {error}", place=host())
 
     def _run(self, attempt: Attempt, on_report: OnReport) -> Outcome:
         key = (attempt.trial, attempt.attempt)
+        began = False
         try:
             child = self._child_for(attempt)
             with self._lock:
                 self._running = key
                 if key in self._cancelled:
                     return Failed("preempted", "cancelled")
+            began = True
             return self._guard(child, attempt, on_report)
         except ForkServerError as error:
             self._abandon()
-            return Failed("lost", f"the slot's fork server is gone: {error}")
+            return Failed("lost", f"the slot's fork server is gone: {error}", place=host(), died=began)
         finally:
             with self._lock:
                 self._running = None

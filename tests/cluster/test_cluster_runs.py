@@ -7,13 +7,20 @@ import signal
 import socket
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from process_tree import LOOPBACK, command, descendants, listeners
 
 import nas
-from nas import store
+from nas import driver, store
+from nas.cluster.dask import DaskExecutor
+from nas.cluster.environment import environment
+from nas.cluster.local import LocalDask
+from nas.config import CallableConfig
+from nas.plan import Plan
 from nas.records import TrialEnded
+from nas.space import Space
 
 SPACE = {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}}}
 
@@ -50,6 +57,30 @@ def test_the_look_at_the_network_sees_every_kind_of_socket(family, everywhere, k
         found = {address for address in listeners({os.getpid()}) if address.endswith(port)}
     assert len(found) == 1
     assert not found.pop().startswith(LOOPBACK)
+
+
+def test_a_candidate_that_kills_its_workers_is_tried_on_another_host_and_then_set_aside(tmp_path):
+    """Two nodes, of which this machine is both. Else it would kill twenty-one workers, and all on one node."""
+
+    def objective(candidate, context):
+        if context.trial == 1:
+            time.sleep(0.5)  # the other worker is idle by then, and so is this one when it has come back
+            worker = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
+            os.kill(worker, signal.SIGKILL)
+            time.sleep(60)
+        return 1.0
+
+    def connect(folder):
+        members = LocalDask([{**environment(1, ""), "SLURMD_NODENAME": node} for node in ("n1", "n2")], None)
+        return DaskExecutor(members.client, objective, members=members)
+
+    values = {"name": "killer", "space": "x", "objective": "objective", "controller": "random"}
+    config = CallableConfig.model_validate(values | {"reward": {"maximize": "value"}, "budget": {"trials": 3}})
+    ended = driver.run(Plan(config, Space.read(SPACE), objective, connect), tmp_path / "run")
+    killer = ended.history.trials[1]
+    assert [trial.state for trial in ended.history.trials.values()] == ["completed", "failed", "completed"]
+    assert killer.outcome.kind == "crashed"
+    assert sorted(attempt.host for attempt in killer.attempts) == ["n1", "n2"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)

@@ -55,6 +55,7 @@ from nas.records import (
     Reward,
     SlotsChanged,
     Succeeded,
+    Tick,
 )
 from nas.space import Costs, Space
 from nas.verdict import MACHINE_RETRIES
@@ -320,7 +321,8 @@ def test_a_failure_teaches_if_the_candidate_is_to_blame_and_else_nothing(name: s
     search.handle(Answered(0, 0, Succeeded({"value": 1.0})), 1.0)
     before, attempts = search.controller.save(), 0
     while search.history.trials[1].open:
-        search.handle(Answered(1, attempts, Failed(kind, "no")), 2.0 + attempts)
+        search.handle(Answered(1, attempts, Failed(kind, "no")), 1000.0 * (attempts + 1))
+        search.handle(Tick(), 1000.0 * (attempts + 1) + 500)  # machines' failures are retried after a while
         attempts += 1
     of_machines = kind in ("lost", "preempted")
     assert (search.controller.save() == before) == (of_machines or name == "random")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -138,8 +139,10 @@ def test_what_machines_do_is_retried_and_told_to_nobody(kind: FailureKind) -> No
     search.handle(SlotsChanged(1), 1.0)
     before = search.controller.save()
     for attempt in range(MACHINE_RETRIES):
-        assert launches(search.handle(Answered(0, attempt, bad(kind)), 2.0)) == [(0, attempt + 1, False)]
-    instructions = search.handle(Answered(0, MACHINE_RETRIES, bad(kind)), 3.0)
+        now = 1000.0 * (attempt + 1)
+        launched = launches(search.handle(Answered(0, attempt, bad(kind)), now) + search.handle(Tick(), now + 500))
+        assert launched == [(0, attempt + 1, False)]
+    instructions = search.handle(Answered(0, MACHINE_RETRIES, bad(kind)), 30_000.0)
     assert events(instructions, TrialEnded) == [TrialEnded(0, "failed", MACHINE_RETRIES)]
     assert search.controller.save() == before
     assert search.history.trials[0].outcome == bad(kind)
@@ -147,6 +150,77 @@ def test_what_machines_do_is_retried_and_told_to_nobody(kind: FailureKind) -> No
     told.handle(SlotsChanged(1), 1.0)
     told.handle(Answered(0, 0, bad("diverged")), 2.0)
     assert told.controller.save() != before, "a state that no tell changes would prove nothing"
+
+
+def test_a_second_loss_in_a_row_is_waited_after_and_others_are_trained_meanwhile() -> None:
+    """Else a host out of order is given the same trial twenty times within a second, and the trial is given up."""
+    search = machine(trials=2)
+    search.handle(SlotsChanged(1), 1.0)
+    assert launches(search.handle(Answered(0, 0, bad("lost")), 2.0)) == [(0, 1, False)]  # the first costs no time
+    assert launches(search.handle(Answered(0, 1, bad("lost")), 3.0)) == [(1, 0, False)]
+    assert search.wakes(3.5) == 4.0
+    assert launches(search.handle(Answered(1, 0, good()), 3.5)) == []
+    assert search.handle(Tick(), 3.9) == []
+    assert launches(search.handle(Tick(), 4.0)) == [(0, 2, False)]
+    assert launches(search.handle(Answered(0, 2, bad("lost")), 5.0)) == []
+    assert launches(search.handle(Tick(), 6.9)) == []
+    assert launches(search.handle(Tick(), 7.0)) == [(0, 3, False)]  # 1 s, 2 s, ...
+    assert launches(search.handle(Answered(0, 3, bad("lost")), 8.0)) == []
+    assert launches(search.handle(Tick(), 1.0)) == [(0, 4, False)], "a clock that was set back keeps nobody waiting"
+    assert search.wakes(9.0) is None
+
+
+def test_no_more_trials_wait_for_another_attempt_than_there_are_slots() -> None:
+    """On a cluster where everything is lost the controller would be asked for the whole budget's trials, untaught."""
+    search = machine(trials=100)
+    now, queue = 1.0, launches(search.handle(SlotsChanged(3), 1.0))
+    while queue:
+        trial, attempt, _ = queue.pop()
+        now += 0.01
+        queue += launches(search.handle(Answered(trial, attempt, bad("lost")), now))
+    assert len(search.history.trials) <= 3 + 3 + 1
+
+
+def died(host: str, message: str = "the worker tcp://10.0.0.1:4711 died") -> Failed:
+    return Failed("lost", message, place=host, died=True)
+
+
+def test_a_candidate_that_takes_its_worker_down_alike_on_two_hosts_is_set_aside_and_told() -> None:
+    """It would take twenty-one workers down; and its controller would propose more of its kind."""
+    search = machine(trials=2, controller="evolution")
+    search.handle(SlotsChanged(2), 0.0)
+    before = search.controller.save()
+    search.handle(Answered(0, 0, died("n1")), 10.0)
+    search.handle(Reported(0, 1, 1, {}), 15.0)
+    search.handle(Answered(0, 1, died("n2")), 20.0)
+    assert search.history.trials[0].open, "at another step: that is not the same way"
+    search.handle(Tick(), 21.0)
+    search.handle(Answered(0, 2, died("n1")), 31.0)
+    assert search.history.trials[0].open, "a host that is out of order is no candidate's fault"
+    assert launches(search.handle(Tick(), 100.0)) == [(0, 3, False)]
+    instructions = search.handle(Answered(0, 3, died("n3", "the worker tcp://10.0.0.3:80 died")), 110.0)
+    assert events(instructions, TrialEnded) == [TrialEnded(0, "failed", 3, set_aside=True)]
+    outcome = search.history.trials[0].outcome
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.message[:29]) == ("crashed", "in the same way on two hosts:")
+    assert search.controller.save() != before
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [died("n1"), died("")],  # who knows where
+        [died("n1"), died("n2", "the slot's fork server is gone")],
+        [bad("preempted"), bad("preempted")],
+        [replace(died("n1"), died=False), replace(died("n2"), died=False)],  # as where a disk is full
+    ],
+)
+def test_what_may_be_the_machines_doing_is_charged_to_nobody(outcomes: list[Failed]) -> None:
+    search = machine(trials=1)
+    search.handle(SlotsChanged(1), 0.0)
+    for attempt, outcome in enumerate(outcomes):
+        search.handle(Answered(0, attempt, outcome), 10.0 * (attempt + 1))
+    assert search.history.trials[0].open
 
 
 def test_a_candidate_that_takes_its_driver_down_every_time_is_given_up() -> None:

@@ -93,16 +93,19 @@ def test_several_slots_train_replicates_of_one_trial_at_once() -> None:
 
 
 def test_what_machines_do_is_retried_and_what_the_candidate_does_ends_its_replicate() -> None:
-    search = searched(REWARDS, top=1)
+    search = searched(REWARDS, top=1, seeds=1)
     search.handle(Answered(3, 0, good(0.7)), 9.0)
     for attempt in range(1, 1 + MACHINE_RETRIES):
-        assert launches(search.handle(Answered(1, attempt, bad("lost")), 10.0)) == [(1, attempt + 1, False)]
-    given_up = search.handle(Answered(1, 1 + MACHINE_RETRIES, bad("lost")), 11.0)
+        now = 1000.0 * attempt
+        launched = launches(search.handle(Answered(1, attempt, bad("lost")), now) + search.handle(Tick(), now + 500))
+        assert launched == [(1, attempt + 1, False)]
+    given_up = search.handle(Answered(1, 1 + MACHINE_RETRIES, bad("lost")), 30_000.0)
     assert events(given_up, ReplicateEnded) == [ReplicateEnded(1, 1, 1 + MACHINE_RETRIES)]
-    next_ = 2 + MACHINE_RETRIES
-    assert launches(search.handle(Answered(1, next_, bad("crashed", fresh=False)), 12.0)) == [(1, next_ + 1, True)]
-    instructions = search.handle(Answered(1, next_ + 1, bad("diverged")), 12.0)
-    assert search.history.trials[1].replicates == [bad("lost"), bad("diverged")]
+    search = searched(REWARDS, top=1, seeds=1)
+    search.handle(Answered(3, 0, good(0.7)), 9.0)
+    assert launches(search.handle(Answered(1, 1, bad("crashed", fresh=False)), 10.0)) == [(1, 2, True)]
+    instructions = search.handle(Answered(1, 2, bad("diverged")), 11.0)
+    assert search.history.trials[1].replicates == [bad("diverged")]
     assert isinstance(instructions[-1], End)
     assert not events(instructions, TrialEnded)
 
