@@ -74,7 +74,7 @@ def search(
     workers: Annotated[int | None, typer.Option(metavar="N", help="How many trials train at once.")] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(metavar="WHERE", help="local, slurm, address=tcp://HOST:PORT, or scheduler-file=PATH."),
+        typer.Option(metavar="WHERE", help="local, slurm, pbs, address=tcp://HOST:PORT, or scheduler-file=PATH."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of the search, the split and every training.")
@@ -155,9 +155,11 @@ def resume(
         typer.Option("--set", metavar="KEY=VALUE", help="Another budget, stop, ... than the recorded: budget.time=2h."),
     ] = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="Go on from the sound part of a damaged journal.")] = False,
-    to: Annotated[str | None, typer.Option("--to", metavar="slurm", help="Go on as batch jobs, not here.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="KIND", help="Go on as batch jobs, not here: slurm, pbs.")
+    ] = None,
     cluster: Annotated[
-        str | None, typer.Option(metavar="WHERE", help="local, slurm, address=..., or scheduler-file=...: go on there.")
+        str | None, typer.Option(metavar="WHERE", help="local, slurm, ..., as of nas search: go on there.")
     ] = None,
     json: JsonOption = False,
 ) -> None:

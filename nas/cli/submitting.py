@@ -29,7 +29,7 @@ def submit(
         str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="KIND", help="slurm; else cluster.kind of the config.")
+        str | None, typer.Option("--to", metavar="KIND", help="slurm, pbs; else cluster.kind of the config.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder, on a disk that all nodes see.")
@@ -124,7 +124,8 @@ def submitted(plan: Plan, folder: Path, json: bool, *, dry_run: bool = False) ->
     from nas.submit import command
 
     if plan.config.cluster.kind not in BATCH:
-        raise InputError(f"cluster.kind is {plan.config.cluster.kind}, which has no jobs; say --to {BATCH[0]}")
+        kinds = f"{', '.join(BATCH[:-1])} or {BATCH[-1]}"
+        raise InputError(f"cluster.kind is {plan.config.cluster.kind}, which has no jobs; say --to {kinds}")
     if dry_run:
         scripts = command.scripts(plan, folder)
         print_result(as_json(scripts) if json else "\n".join(f"# {role}.sh\n{text}" for role, text in scripts.items()))

@@ -118,12 +118,14 @@ def check(settings: ClusterSettings) -> None:
     """Raises InputError where this host cannot be the one that such a cluster is used from; before a run's folder."""
     if settings.kind in BATCH:
         from nas.cluster import tls
-        from nas.cluster.batch import slurm
+        from nas.cluster.batch.commands import here
+        from nas.cluster.batch.system import system
 
-        if not slurm.available():
+        asked = system(settings.kind)
+        if not here(asked.program):
             raise InputError(
-                "there is no SLURM on this host (no sbatch); go to a login node, or see the scripts with "
-                "nas submit --dry-run"
+                f"there is no {asked.name} on this host (no {asked.program}); go to a login node, or see the scripts "
+                "with nas submit --dry-run"
             )
         tls.require_cryptography()
 

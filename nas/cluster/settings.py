@@ -12,26 +12,17 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
+from nas.cluster import options
 from nas.documents import Bytes, parse_seconds
 
-Kind = Literal["local", "inline", "address", "scheduler_file", "slurm"]
-BATCH: tuple[Kind, ...] = ("slurm",)  # whose workers are jobs
-
-# What nas says itself, by a word of its own or as its pattern needs it. Both of a script's directives and of --option.
-OWN_OPTIONS = {
-    "job-name": "name", "J": "name", "partition": "partition", "p": "partition", "account": "account", "A": "account",
-    "time": "time", "t": "time", "mem": "memory", "mem-per-cpu": "memory", "cpus-per-task": "cpus_per_worker",
-    "c": "cpus_per_worker", "nodes": "nodes", "N": "nodes", "gpus": "gpus_per_worker", "G": "gpus_per_worker",
-    "gpus-per-task": "gpus_per_worker", "gpus-per-node": "gpus_per_worker", "ntasks": "workers", "n": "workers",
-    "ntasks-per-node": "workers", "array": "workers", "a": "workers", "comment": "", "output": "", "o": "",
-    "error": "", "e": "", "open-mode": "", "requeue": "", "no-requeue": "", "signal": "", "chdir": "", "D": "",
-    "wrap": "", "parsable": "", "test-only": "", "wait": "", "W": "", "export-file": "", "help": "", "h": "",
-    "version": "", "V": "", "quiet": "", "Q": "",
-}  # fmt: skip
+Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs"]
+BATCH: tuple[Kind, ...] = ("slurm", "pbs")  # whose workers are jobs
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:
@@ -43,23 +34,6 @@ def _matching(pattern: str, what: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
-
-
-def _option(value: str) -> str:
-    """``qos=high`` or ``--qos=high``, as one directive of a script; returned with its dashes."""
-    found = re.fullmatch(r"(?:--?)?([A-Za-z][A-Za-z0-9-]*)(?:=([A-Za-z0-9_./:=,@%+*()\[\]|&!~^-]+))?", value)
-    if not found:
-        raise ValueError(
-            f"{value[:80]!r} is no option of a scheduler; write NAME or NAME=VALUE, e.g. --qos=high, with no blanks, "
-            "quotes, #, ; or $ in it"
-        )
-    name, said = found.groups()
-    if name in OWN_OPTIONS:
-        word = OWN_OPTIONS[name]
-        raise ValueError(f"--{name} is said by nas itself" + (f"; write cluster.{word}" if word else ""))
-    if len(name) == 1:
-        return f"-{name}" if said is None else f"-{name} {said}"
-    return f"--{name}" if said is None else f"--{name}={said}"
 
 
 def parse_walltime(value: object) -> float:
@@ -91,7 +65,7 @@ Text = Annotated[str, _matching(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,4095}", "t
 Value = Annotated[str, _matching(r"[^\x00-\x1f\x7f]{0,4096}", "value of one line")]
 Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,200}", "name of an environment variable")]
 Interface = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "network interface")]
-Option = Annotated[str, AfterValidator(_option)]
+Option = Annotated[str, AfterValidator(options.read)]
 Walltime = Annotated[
     float,
     BeforeValidator(parse_walltime),
@@ -140,12 +114,19 @@ class ClusterSettings(BaseModel):
     controller_memory: Bytes = 4 << 30
     partition: Word | None = None
     account: Word | None = None
-    options: Options = ()  # other directives: --qos=high
+    options: Options = ()  # other directives: --qos=high, as nas.cluster.options reads them
     modules: tuple[Module, ...] = ()  # for `module load`
     virtual_environment: Text | None = None  # its folder; None: the Python that submits
     container: Text | None = None  # an image for apptainer
     environment: dict[Name, Value] = Field(default_factory=dict)
     interface: Interface | None = None  # of the network on which scheduler and workers meet, e.g. ib0
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _not_ours(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for option in value:
+            options.check(info.data.get("kind", "local"), option)
+        return value
 
     @model_validator(mode="after")
     def _says_where(self) -> ClusterSettings:
@@ -153,4 +134,6 @@ class ClusterSettings(BaseModel):
             raise ValueError(f"kind is {self.kind}: say {self.kind}, too")
         if self.slots_per_gpu is not None and self.kind != "local":
             raise ValueError(f"slots_per_gpu divides the GPUs of this host (kind local), and not those of {self.kind}")
+        if self.kind in BATCH and self.kind != "slurm" and self.nodes is not None:
+            raise ValueError(f"kind is {self.kind}, which has a job for each worker: leave nodes out")
         return self

@@ -11,8 +11,10 @@ from typing import Any
 
 from nas import driver
 from nas.cluster import connect
-from nas.cluster.batch import jobs, record, slurm
-from nas.cluster.batch.run import Batch
+from nas.cluster.batch import jobs, record
+from nas.cluster.batch.commands import here
+from nas.cluster.batch.run import ROLES, Batch
+from nas.cluster.batch.system import Queued, system
 from nas.errors import InputError, SearchFailed
 from nas.plan import Plan
 
@@ -52,18 +54,19 @@ def scripts(plan: Plan, folder: Path) -> dict[str, str]:
     batch = Batch.of(folder) or Batch(folder, UNKNOWN_ID)
     with plan.config.blaming("cluster"):
         return {
-            role: slurm.render(batch.job(role, plan.config.name, plan.config.cluster))
-            for role in ("controller", "workers")
-        }  # fmt: skip
+            role: system(plan.config.cluster.kind).render(batch.job(role, plan.config.name, plan.config.cluster))
+            for role in ROLES
+        }
 
 
 def submit(plan: Plan, folder: Path) -> Submitted:
     """Begin the run here, or record what ``plan`` changes about it, and submit its controller and workers.
 
     Raises:
-        InputError: SLURM refuses a job (its own words), this host has none, or the run's controller is in the queue.
+        InputError: a job is refused (in the batch system's words), this host has no such system, or the run's
+            controller is in the queue.
         RunHeld: a driver is alive on the run.
-        SearchFailed: SLURM does not answer.
+        SearchFailed: the batch system does not answer.
     """
     settings, name = plan.config.cluster, plan.config.name
     scripts(plan, folder)  # refused before there is a folder
@@ -80,9 +83,9 @@ def submit(plan: Plan, folder: Path) -> Submitted:
     missing = job.count - len(batch.active("workers"))
     controller = batch.submit(batch.job("controller", name, settings))
     try:
-        workers = batch.submit(job, missing) if missing > 0 else None
+        workers = batch.submit(dataclasses.replace(job, count=missing)) if missing > 0 else None
     except (InputError, SearchFailed):
-        slurm.cancel([controller])  # a search without workers helps nobody
+        system(settings.kind).cancel([controller])  # a search without workers helps nobody
         raise
     return Submitted(folder, controller, workers, (folder / jobs.LOGS).absolute())
 
@@ -102,11 +105,11 @@ def cancel(folder: Path) -> list[str]:
 class Jobs:
     """The jobs of a run that the queue knows."""
 
-    queue: Sequence[slurm.Queued]
+    queue: Sequence[Queued]
     problem: str = ""  # why the queue is not known
 
     @property
-    def active(self) -> Sequence[slurm.Queued]:
+    def active(self) -> Sequence[Queued]:
         return [one for one in self.queue if one.active]
 
     @property
@@ -133,21 +136,21 @@ def jobs_of(folder: Path) -> Jobs | None:
     batch = Batch.of(folder)
     if batch is None:
         return None
-    if not slurm.available():
+    if absent := [one.name for one in batch.systems() if not here(one.program)]:
         ids = ", ".join(one.job for one in record.read(folder / jobs.FOLDER))
-        return Jobs((), f"there is no SLURM on this host; submitted were {ids or 'none'}")
+        return Jobs((), f"there is no {' or '.join(absent)} on this host; submitted were {ids or 'none'}")
     try:
         return Jobs(batch.queue())
     except (SearchFailed, InputError) as error:
         return Jobs((), str(error))
 
 
-def _words(job: slurm.Queued) -> str:
+def _words(job: Queued) -> str:
     if job.never:
         return f"can never start ({job.reason})"
     if job.waits:
-        return f"waiting ({job.reason})"
-    ended = "" if job.active or job.reason in ("None", "") else f" ({job.reason})"
+        return f"waiting ({job.reason})" if job.reason else "waiting"
+    ended = "" if job.active or not job.reason else f" ({job.reason})"
     return f"{job.state.lower().replace('_', ' ')}{ended}" + (f" on {job.node}" if job.active and job.node else "")
 
 

@@ -1,8 +1,8 @@
 """The program of the controller job: ``python -m nas.submit.controller RUN [--walltime S --started T]``.
 
 It goes on with the run until its budget is spent. Before its walltime, or warned by SIGUSR1, it begins nothing more,
-leaves, and has its job requeued; where SLURM does not requeue it submits another controller. SIGTERM is a person's or a
-preemption: it leaves at once, and SLURM knows whether there is to be another.
+leaves, and has its job requeued; where that is not done it submits another controller. SIGTERM is a person's or a
+preemption: it leaves at once, and the batch system knows whether there is to be another.
 
 Worker jobs stay over that, and find the next scheduler by its file; at the end of the search they are ended.
 """
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from nas import driver, plan, provenance, store
-from nas.cluster.batch import slurm
 from nas.cluster.batch.run import Batch
+from nas.cluster.batch.system import system
 from nas.driver import Ended, Observer
 from nas.errors import Interrupted, NasError
 from nas.machine import Search
@@ -73,20 +73,23 @@ def _go_on(folder: Path, until: tuple[float, float] | None) -> int:
         again, code = error.again, error.exit_code
         _say(str(error))
     if again:
-        _begin_again(batch, planned)
-    elif code != Interrupted.exit_code:
+        return _begin_again(batch, planned) or code
+    if code != Interrupted.exit_code:
         batch.cancel(["workers"])
     return code
 
 
-def _begin_again(batch: Batch, planned: Plan) -> None:
-    """Have the job requeued, which ends this process; else submit another one."""
-    own = slurm.own_job()
-    if own and slurm.requeue(own):
+def _begin_again(batch: Batch, planned: Plan) -> int | None:
+    """Have the job requeued, which ends this process; else submit another one. The exit code that this asks for."""
+    cluster = planned.config.cluster
+    mine = system(cluster.kind)
+    own = mine.own_job()
+    if own and (code := mine.begin_again(own)) is not None:
         _say(f"job {own} is requeued")
-        return
-    job = batch.submit(batch.job("controller", planned.config.name, planned.config.cluster))
+        return code
+    job = batch.submit(batch.job("controller", planned.config.name, cluster))
     _say(f"this job cannot be requeued; job {job} goes on")
+    return None
 
 
 def _how(ended: Ended) -> str:

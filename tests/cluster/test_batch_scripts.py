@@ -6,6 +6,7 @@ Without this a run's folder, a module or an environment value could become a com
 import dataclasses
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nas.cluster.batch import jobs, slurm
+from nas.cluster.batch import jobs
 from nas.cluster.batch.jobs import Job
+from nas.cluster.batch.script import hours
+from nas.cluster.batch.slurm import walltime
+from nas.cluster.batch.system import system
 from nas.cluster.environment import settings as pools
-from nas.cluster.settings import ClusterSettings, parse_walltime
+from nas.cluster.settings import BATCH, ClusterSettings, parse_walltime
 from nas.errors import InputError
 
 BASH = shutil.which("bash") or ""
@@ -36,9 +40,17 @@ hostile = st.one_of(
 )
 
 
-def workers(folder: Path = Path("/runs/fashion"), *, cwd: str = "/home/me", **said: object) -> Job:
-    job = jobs.workers("fashion", "0123456789ab", folder, ClusterSettings(kind="slurm", **said))
+MARK = {"slurm": "#SBATCH", "pbs": "#PBS"}
+JOB = {"pbs": "${PBS_JOBID:-$$}"}  # in the name of the log that a script opens
+
+
+def workers(folder: Path = Path("/runs/fashion"), *, cwd: str = "/home/me", kind: str = "slurm", **said: object) -> Job:
+    job = jobs.workers("fashion", "0123456789ab", folder, ClusterSettings(kind=kind, **said))
     return dataclasses.replace(job, folder=Path(cwd))
+
+
+def render(job: Job) -> str:
+    return system(job.settings.kind).render(job)
 
 
 def commands(script: str, tmp_path: Path) -> list[list[str]]:
@@ -57,13 +69,21 @@ def commands(script: str, tmp_path: Path) -> list[list[str]]:
     return found[:-1]
 
 
+def without_log(script: str) -> tuple[str, list[str]]:
+    """The line that opens the log apart, as words."""
+    lines = script.split("\n")
+    opens = [line for line in lines if line.startswith("exec >>")]
+    return "\n".join(line for line in lines if line not in opens), shlex.split(" ".join(opens))[1:]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
+    kind=st.sampled_from(BATCH),
     values=st.lists(hostile, max_size=3), modules=st.lists(hostile, max_size=2), option=st.none() | hostile,
     word=st.none() | hostile, python=st.none() | hostile, image=st.none() | hostile, cwd=hostile, folder=hostile,
 )  # fmt: skip
 def test_a_script_is_parsed_back_into_what_was_meant(
-    tmp_path_factory, values, modules, option, word, python, image, cwd, folder
+    tmp_path_factory, kind, values, modules, option, word, python, image, cwd, folder
 ):
     """By bash itself. A value that is refused instead is fine; one that means something else is not."""
     said = {
@@ -75,17 +95,18 @@ def test_a_script_is_parsed_back_into_what_was_meant(
     accepted = {}
     for key, value in said.items():  # each on its own: one that is refused must not spare the others their test
         try:
-            ClusterSettings(**{key: value})
+            ClusterSettings(kind=kind, **{key: value})
             accepted[key] = value
         except ValidationError:
             pass
     try:
-        job = workers(Path("/runs") / folder, cwd=f"/home/{cwd}".replace("\0", ""), workers=3, **accepted)
+        job = workers(Path("/runs") / folder, cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=3, **accepted)
     except (InputError, ValueError):
-        job = workers(cwd=f"/home/{cwd}".replace("\0", ""), workers=3, **accepted)
-    script = slurm.render(job)
+        job = workers(cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=3, **accepted)
+    script = render(job)
     place = tmp_path_factory.mktemp("script")
     shown = "".join(f"builtin printf '%s\\0' \"${{V{n}}}\"; builtin printf '\\n\\0'\n" for n in range(len(values)))
+    script, log = without_log(script)
     read = commands(script + (shown if "environment" in accepted else ""), place)
     modules_read = [["module", "load", module] for module in accepted.get("modules", ())]
     environment = [[value] for value in accepted.get("environment", {}).values()]
@@ -96,8 +117,9 @@ def test_a_script_is_parsed_back_into_what_was_meant(
     assert read[:cut] == [*before, run]
     assert read[cut:] == environment
     assert sorted(path.name for path in place.iterdir()) == ["script.sh"], "a value was run"
-    directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
-    assert all(re.fullmatch(r"#SBATCH (--?[A-Za-z0-9-]+([= ][^\s'\"\\#;$`<>]+)?)", line) for line in directives)
+    assert log == ([] if kind == "slurm" else [f">>{job.logs}/workers-{JOB[kind]}.log", "2>&1"])
+    directives = [line for line in script.split("\n") if line.startswith(f"{MARK[kind]} -")]
+    assert all(re.fullmatch(r"\S+ (--?[A-Za-z0-9-]+([= ][^\s'\"\\#;$`<>]+)?)", line) for line in directives)
     head = ["#!/bin/bash", *directives]
     assert script.split("\n")[: len(head)] == head, "a directive stands where none is read, or a line is torn"
 
@@ -111,10 +133,14 @@ def test_what_cannot_stand_in_a_directive_is_refused(bad):
         ClusterSettings(options=[f"qos={bad}"])
 
 
-@pytest.mark.parametrize("option", ["--time=1:00", "-J x", "J=x", "output=/tmp/x", "--array=1-9", "wrap=id", "requeue"])
-def test_what_nas_says_itself_is_no_option(option):
+@pytest.mark.parametrize(("kind", "option"), [
+    *(("slurm", option) for option in (
+        "--time=1:00", "-J x", "J=x", "output=/tmp/x", "--array=1-9", "wrap=id", "requeue")),
+    *(("pbs", option) for option in ("l=walltime=1:00", "l=place=excl,mem=1gb", "J=0-9", "o=/x", "N=x", "q=x", "V")),
+])  # fmt: skip
+def test_what_nas_says_itself_is_no_option(kind, option):
     with pytest.raises(ValidationError, match=r"nas itself|no option"):
-        ClusterSettings(options=[option])
+        ClusterSettings(kind=kind, options=[option])
 
 
 @pytest.mark.parametrize("folder", ["/runs/my run", "/runs/a'b", "/runs/%j", "/runs/a:b", "/runs/x\ny", "/runs/#1"])
@@ -143,7 +169,8 @@ def test_other_walltimes_are_refused(text):
 
 @pytest.mark.parametrize("seconds", [60, 61, 3600, 86400, 90061])
 def test_a_walltime_reads_back_as_at_least_what_was_meant(seconds):
-    assert seconds <= parse_walltime(slurm.walltime(seconds)) < seconds + 60
+    assert seconds <= parse_walltime(walltime(seconds)) < seconds + 60
+    assert parse_walltime(hours(seconds)) == seconds
 
 
 def test_settings_of_a_cluster_survive_the_journal():
@@ -152,7 +179,7 @@ def test_settings_of_a_cluster_survive_the_journal():
 
 
 def test_workers_are_spread_over_nodes():
-    script = slurm.render(workers(workers=8, nodes=2, cpus_per_worker=3, gpus_per_worker=1, memory="2G"))
+    script = render(workers(workers=8, nodes=2, cpus_per_worker=3, gpus_per_worker=1, memory="2G"))
     for line in ("--array=0-1", "--ntasks-per-node=4", "--cpus-per-task=3", "--gres=gpu:4", "--mem=8192M"):
         assert f"#SBATCH {line}\n" in script
     assert "\nexec srun --kill-on-bad-exit=0 --label --gpus-per-task=1 " in script
@@ -160,17 +187,23 @@ def test_workers_are_spread_over_nodes():
         workers(workers=8, nodes=3)
 
 
+OPTIONS = {"slurm": ["--qos=high", "constraint=a100|h100"], "pbs": ["l=place=excl", "-W=group_list=lab"]}
+
+
 @pytest.mark.parametrize("role", ["controller", "workers"])
-def test_the_scripts_are_these(role):
+@pytest.mark.parametrize("kind", BATCH)
+def test_the_scripts_are_these(kind, role, monkeypatch):
     """What a person sees of --dry-run; to renew them, write what this test got."""
+    monkeypatch.setenv("PATH", "/opt/batch/bin:/usr/bin")
     said = ClusterSettings(
-        kind="slurm", workers=4, cpus_per_worker=2, gpus_per_worker=1, memory="8G", time="04:00:00", partition="gpu",
-        account="lab-1", options=["--qos=high", "constraint=a100|h100"], modules=["cuda/12.4"],
+        kind=kind, workers=4, cpus_per_worker=2, gpus_per_worker=1, memory="8G", time="04:00:00", partition="gpu",
+        account="lab-1", options=OPTIONS[kind], modules=["cuda/12.4"],
         virtual_environment="/home/me/my venv", environment={"NAS_DATA": "/data/sets of mine", "WHO": "it's me"},
     )  # fmt: skip
     make = jobs.controller if role == "controller" else jobs.workers
     job = dataclasses.replace(make("fashion", "0123456789ab", Path("/runs/fashion"), said), folder=Path("/home/me"))
-    assert slurm.render(job) == (GOLDEN / f"slurm_{role}.sh").read_text()
+    golden = GOLDEN / f"{kind}_{role}.sh"
+    assert render(job) == golden.read_text()
 
 
 def test_the_python_that_submits_runs_the_jobs_unless_another_is_named():

@@ -3,12 +3,16 @@
 Where NAS_SLURM_REQUIRED is set, as in CI, they fail instead.
 """
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import pytest
 from slurm_cluster import SlurmCluster, lacking
+from submitted_runs import CONFIG
+
+from nas import cli
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +36,18 @@ def slurm(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sl
         if node in cluster.down():
             cluster.start_node(node)
     cluster.end_strays()
+
+
+@pytest.fixture
+def nas(slurm: SlurmCluster, tmp_path, monkeypatch, capsys) -> Callable[..., dict]:
+    """nas("status", run) -> what it prints with --json."""
+    (tmp_path / "queued.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def call(*words: object) -> dict:
+        capsys.readouterr()
+        cli.app([*map(str, words), "--json"], standalone_mode=False)
+        return json.loads(capsys.readouterr().out)
+
+    return call

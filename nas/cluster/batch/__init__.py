@@ -2,7 +2,10 @@
 
 jobs.py      what a job is made of, from a run and its settings
 script.py    the part of a job's script that a shell reads
-slurm.py     SLURM's directives around it, and SLURM's commands
+system.py    what is asked of a batch system, whichever it is
+slurm.py     SLURM's directives around the script, and SLURM's commands
+pbs.py       PBS's
+commands.py  how a command of a batch system is run
 worker.py    the program of a worker job
 workers.py   keeps as many worker jobs as are wanted, while a search runs
 run.py       one run's jobs: submitted, listed, ended

@@ -9,18 +9,20 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from nas.cluster import environment
-from nas.cluster.settings import ClusterSettings
+from nas.cluster.settings import ClusterSettings, Kind
 from nas.errors import InputError
 
 Role = Literal["controller", "workers"]
 FOLDER = "cluster"  # in the run's
 SCHEDULER_FILE = "scheduler.json"
 LOGS = "logs"
+# What a controller needs of the environment it was submitted from, as it speaks to a scheduler that hands none on.
+INHERITED: Mapping[Kind, Sequence[str]] = {"pbs": ("PATH",)}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -42,6 +44,7 @@ class Job:
     gpus: int = 0
     memory: int | None = None  # bytes
     seconds: float | None = None  # walltime
+    inherited: Mapping[str, str] = field(default_factory=dict)  # environment, before modules add to it
 
 
 def tag(run: str, role: Role) -> str:
@@ -67,6 +70,7 @@ def controller(name: str, run: str, folder: Path, settings: ClusterSettings) -> 
         settings=settings,
         memory=settings.controller_memory,
         seconds=seconds,
+        inherited={name: os.environ[name] for name in INHERITED.get(settings.kind, ()) if name in os.environ},
     )
 
 

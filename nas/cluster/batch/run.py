@@ -3,7 +3,7 @@
 RUN/cluster/id                      a random word, by which a scheduler knows the jobs of this run
 RUN/cluster/tls/                    keys (tls.py)
 RUN/cluster/scheduler.json          where the scheduler listens, while there is one
-RUN/cluster/{controller,workers}.sh scripts, as they were submitted last
+RUN/cluster/{controller,workers}.*  scripts, as they were submitted last: controller.slurm, ...
 RUN/cluster/jobs.jsonl              what was submitted (record.py)
 RUN/logs/                           what the jobs say
 """
@@ -13,14 +13,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.cluster import tls
-from nas.cluster.batch import jobs, record, slurm
+from nas.cluster.batch import jobs, record
 from nas.cluster.batch.jobs import FOLDER, LOGS, Job, Role
+from nas.cluster.batch.system import Queued, System, system
 from nas.cluster.batch.workers import Supply
-from nas.cluster.settings import ClusterSettings
+from nas.cluster.settings import BATCH, ClusterSettings
 from nas.durable import write_whole
 from nas.errors import DiskFailed, SearchFailed
 
@@ -60,36 +61,50 @@ class Batch:
         make = jobs.controller if role == "controller" else jobs.workers
         return make(name, self.id, self.folder, settings)
 
-    def submit(self, job: Job, count: int | None = None) -> str:
-        """The id of the job; ``count``: of so many elements of the array alone. Raises InputError, SearchFailed."""
-        script = self.folder / FOLDER / f"{job.role}.sh"
-        write_whole(script, slurm.render(job).encode(errors="surrogateescape"), mode=0o755)
-        number = slurm.submit(script, count if job.role == "workers" else None)
-        record.add(self.folder / FOLDER, number, job.role, count or job.count, "slurm")
+    def systems(self) -> list[System]:
+        """Those that jobs of the run were ever given to: their scripts are here, written before the jobs came to be."""
+        inside = self.folder / FOLDER
+        return [system(kind) for kind in BATCH if any((inside / f"{role}.{kind}").exists() for role in ROLES)]
+
+    def submit(self, job: Job) -> str:
+        """The id of the job. Raises InputError, SearchFailed."""
+        kind = job.settings.kind
+        script = self.folder / FOLDER / f"{job.role}.{kind}"
+        write_whole(script, system(kind).render(job).encode(errors="surrogateescape"), mode=0o755)
+        number = system(kind).submit(script)
+        record.add(self.folder / FOLDER, number, job.role, job.count, kind)
         return number
 
-    def queue(self) -> list[slurm.Queued]:
-        """Jobs of this run, waiting, running and lately ended. Raises SearchFailed."""
-        return slurm.queue({jobs.tag(self.id, role): role for role in ROLES})
+    def queue(self) -> list[Queued]:
+        """Jobs of this run, waiting, running and lately ended. Raises InputError, SearchFailed."""
+        return [one for asked in self.systems() for one in self._queue(asked)]
 
-    def active(self, role: Role) -> list[slurm.Queued]:
+    def active(self, role: Role) -> list[Queued]:
         return [one for one in self.queue() if one.role == role and one.active]
 
     def cancel(self, roles: Sequence[Role] = ROLES) -> list[str]:
         """End the run's jobs, the controller first, as it submits others; returns the ids of what was ended.
 
         Raises:
-            SearchFailed: SLURM does not answer, or the jobs stay.
+            InputError: one of the batch systems cannot be spoken to from here.
+            SearchFailed: it does not answer, or the jobs stay.
         """
+        return [job for asked in self.systems() for job in self._cancel(asked, roles)]
+
+    def _queue(self, asked: System) -> list[Queued]:
+        return asked.queue({jobs.tag(self.id, role): role for role in ROLES})
+
+    def _cancel(self, asked: System, roles: Sequence[Role]) -> list[str]:
         ended: dict[str, None] = {}
         until, pause = time.monotonic() + END, 0.1
-        while found := [one for one in self.queue() if one.role in roles and one.active]:
+        while found := [one for one in self._queue(asked) if one.role in roles and one.active]:
             found.sort(key=lambda one: one.role)  # "controller" comes first
-            new = [one.job for one in found if one.job not in ended]
-            slurm.cancel(new)
+            new = list(dict.fromkeys(one.job for one in found if one.job not in ended))
+            asked.cancel(new)
             ended.update(dict.fromkeys(new))
             if time.monotonic() > until:
-                raise SearchFailed(f"still there {END:g} s after scancel: {' '.join(one.job for one in found)}")
+                there = " ".join(one.job for one in found)
+                raise SearchFailed(f"{asked.name} still has jobs {END:g} s after they were cancelled: {there}")
             time.sleep(pause)
             pause = min(2.0, pause * 1.5)
         return list(ended)
@@ -100,12 +115,13 @@ class Batch:
 
         def close() -> None:
             if not keep:
-                slurm.cancel([one.job for one in self.active("workers")])
+                mine = system(settings.kind)
+                mine.cancel([one.job for one in self._queue(mine) if one.role == "workers" and one.active])
 
         return Supply(
             wanted=job.count * job.tasks,
             each=job.tasks,
             active=lambda: len(self.active("workers")),
-            submit=lambda count: self.submit(job, count),
+            submit=lambda count: self.submit(replace(job, count=count)),
             close=close,
         )

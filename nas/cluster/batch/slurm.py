@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from nas.cluster.batch import script
+from nas.cluster.batch.commands import command, said
 from nas.cluster.batch.jobs import Job
-from nas.errors import InputError, SearchFailed
+from nas.cluster.batch.system import Queued
+from nas.cluster.options import words
+from nas.errors import InputError, Interrupted, SearchFailed
 
-PATIENCE = 60.0  # seconds for one command: a busy controller of a large site takes its time
 WARNING = 120  # seconds before its end at which a job whose walltime we do not know is warned
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"})
 THERE = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"})
@@ -30,54 +30,69 @@ NEVER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """One job, or one element of an array, as the queue has it."""
+class Slurm:
+    name, program = "SLURM", "sbatch"
 
-    job: str  # 17, or 18_3
-    role: str
-    state: str  # SLURM's own word
-    reason: str  # why it waits, or how it ended
-    node: str = ""
+    def render(self, job: Job) -> str:
+        settings = job.settings
+        log = f"{job.logs}/{job.role}-%{'A_%a' if job.role == 'workers' else 'j'}.log"
+        directives = [f"--job-name={job.name}", f"--comment={job.tag}", f"--output={log}"]
+        directives += ["--open-mode=append", "--requeue"]
+        if job.role == "workers":
+            directives.append(f"--array=0-{job.count - 1}")
+        directives += ["--nodes=1", f"--ntasks-per-node={job.tasks}", f"--cpus-per-task={job.cpus}"]
+        if job.gpus:
+            directives.append(f"--gres=gpu:{job.gpus * job.tasks}")
+        if job.memory is not None:
+            directives.append(f"--mem={-(-job.memory * job.tasks // (1 << 20))}M")
+        if job.seconds is not None:
+            directives.append(f"--time={walltime(job.seconds)}")
+        else:
+            directives.append(f"--signal={'B:' if job.tasks == 1 else ''}USR1@{WARNING}")
+        directives += [f"--partition={settings.partition}"] if settings.partition else []
+        directives += [f"--account={settings.account}"] if settings.account else []
+        directives += [words("slurm", one) for one in settings.options]
+        launcher = ["srun", "--kill-on-bad-exit=0", "--label"] if job.tasks > 1 else []
+        launcher += [f"--gpus-per-task={job.gpus}"] if job.gpus and job.tasks > 1 else []
+        return script.whole("#SBATCH", directives, script.body(job, launcher))
 
-    @property
-    def waits(self) -> bool:
-        return self.state in WAITING
+    def submit(self, file: Path) -> str:
+        done = command([self.program, "--parsable", str(file)])
+        if done.returncode:
+            raise InputError(f"SLURM refuses the job ({file}): {said(done)}")
+        return done.stdout.strip().partition(";")[0]
 
-    @property
-    def active(self) -> bool:
-        """Whether it is yet to run, or runs."""
-        return self.waits or self.state in THERE
+    def queue(self, tags: Mapping[str, str]) -> list[Queued]:
+        """By their comments; each element of an array apart."""
+        columns = "%i|%T|%N|%k|%r"
+        mine = f"--user={os.getuid()}"
+        done = command(["squeue", "--noheader", "--array", "--all", "--states=all", f"--format={columns}", mine])
+        if done.returncode:
+            raise SearchFailed(f"SLURM does not show its queue: {said(done)}")
+        found = []
+        for line in done.stdout.splitlines():
+            job, state, node, comment, reason = (line.split("|", 4) + [""] * 5)[:5]
+            if comment in tags:
+                found.append(_queued(job, tags[comment], state, "" if reason == "None" else reason.strip("()"), node))
+        return found
 
-    @property
-    def never(self) -> bool:
-        """Whether it waits for what will not come."""
-        return self.waits and bool(NEVER.fullmatch(self.reason))
+    def cancel(self, jobs: Sequence[str]) -> None:
+        if jobs:
+            done = command(["scancel", *jobs])
+            if done.returncode and "Invalid job id" not in done.stderr and "already completing" not in done.stderr:
+                raise SearchFailed(f"SLURM does not end the jobs: {said(done)}")
+
+    def own_job(self) -> str | None:
+        return os.environ.get("SLURM_JOB_ID")
+
+    def begin_again(self, job: str) -> int | None:
+        return None if command(["scontrol", "requeue", job]).returncode else Interrupted.exit_code
 
 
-def render(job: Job) -> str:
-    """The whole script."""
-    settings = job.settings
-    log = f"{job.logs}/{job.role}-%{'A_%a' if job.role == 'workers' else 'j'}.log"
-    said = [f"--job-name={job.name}", f"--comment={job.tag}", f"--output={log}", "--open-mode=append", "--requeue"]
-    if job.role == "workers":
-        said.append(f"--array=0-{job.count - 1}")
-    said += ["--nodes=1", f"--ntasks-per-node={job.tasks}", f"--cpus-per-task={job.cpus}"]
-    if job.gpus:
-        said.append(f"--gres=gpu:{job.gpus * job.tasks}")
-    if job.memory is not None:
-        said.append(f"--mem={-(-job.memory * job.tasks // (1 << 20))}M")
-    if job.seconds is not None:
-        said.append(f"--time={walltime(job.seconds)}")
-    else:
-        said.append(f"--signal={'B:' if job.tasks == 1 else ''}USR1@{WARNING}")
-    said += [f"--partition={settings.partition}"] if settings.partition else []
-    said += [f"--account={settings.account}"] if settings.account else []
-    said += settings.options
-    launcher = ["srun", "--kill-on-bad-exit=0", "--label"] if job.tasks > 1 else []
-    launcher += [f"--gpus-per-task={job.gpus}"] if job.gpus and job.tasks > 1 else []
-    lines = ["#!/bin/bash", *(f"#SBATCH {one}" for one in said), *script.body(job, launcher)]
-    return "\n".join(lines) + "\n"
+def _queued(job: str, role: str, state: str, reason: str, node: str) -> Queued:
+    if state in WAITING:
+        return Queued(job, role, state, "waits", reason, never=bool(NEVER.fullmatch(reason)))
+    return Queued(job, role, state, "runs" if state in THERE else "ended", reason, node)
 
 
 def walltime(seconds: float) -> str:
@@ -89,81 +104,3 @@ def walltime(seconds: float) -> str:
     minutes = -(-int(seconds) // 60)
     days, hours = divmod(minutes // 60, 24)
     return (f"{days}-" if days else "") + f"{hours:02d}:{minutes % 60:02d}:00"
-
-
-def submit(file: Path, count: int | None = None) -> str:
-    """The id of the job that the script became; ``count``: of another size of array than it says.
-
-    Raises:
-        InputError: SLURM refused it; in its own words.
-        SearchFailed: SLURM does not answer.
-    """
-    size = [] if count is None else [f"--array=0-{count - 1}"]
-    done = _command(["sbatch", "--parsable", *size, str(file)])
-    if done.returncode:
-        raise InputError(f"SLURM refuses the job ({file}): {_said(done)}")
-    return done.stdout.strip().partition(";")[0]
-
-
-def queue(tags: Mapping[str, str]) -> list[Queued]:
-    """The jobs with one of these comments (comment -> role), each element of an array apart; also lately ended ones.
-
-    Raises:
-        SearchFailed: SLURM does not answer.
-    """
-    columns = "%i|%T|%N|%k|%r"
-    done = _command(["squeue", "--noheader", "--array", "--all", "--states=all", f"--format={columns}", *_mine()])
-    if done.returncode:
-        raise SearchFailed(f"SLURM does not show its queue: {_said(done)}")
-    found = []
-    for line in done.stdout.splitlines():
-        job, state, node, comment, reason = (line.split("|", 4) + [""] * 5)[:5]
-        if comment in tags:
-            found.append(Queued(job, tags[comment], state, reason.strip("()"), node))
-    return found
-
-
-def cancel(jobs: Sequence[str]) -> None:
-    """End them. Those that are gone already are no error. Raises SearchFailed where SLURM does not answer."""
-    if jobs:
-        done = _command(["scancel", *jobs])
-        if done.returncode and "Invalid job id" not in done.stderr and "already completing" not in done.stderr:
-            raise SearchFailed(f"SLURM does not end the jobs: {_said(done)}")
-
-
-def requeue(job: str) -> bool:
-    """Have the job, which may be the caller's own, begin again; False where SLURM will not."""
-    return _command(["scontrol", "requeue", job]).returncode == 0
-
-
-def own_job() -> str | None:
-    """The id of the job that this process is in."""
-    return os.environ.get("SLURM_JOB_ID")
-
-
-def available() -> bool:
-    """Whether there is a SLURM here to speak to."""
-    import shutil
-
-    return shutil.which("sbatch") is not None
-
-
-def _mine() -> list[str]:
-    return [f"--user={os.getuid()}"]
-
-
-def _said(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    words = [re.sub(r"^(sbatch|squeue|scancel|scontrol): (error: )?", "", line) for line in lines]
-    return "; ".join(words) or f"exit code {done.returncode}"
-
-
-def _command(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=PATIENCE, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        raise InputError(f"{words[0]} is not here: is this a host from which SLURM can be spoken to?") from None
-    except subprocess.TimeoutExpired:
-        raise SearchFailed(f"{words[0]} did not answer within {PATIENCE:g} s") from None

@@ -15,6 +15,7 @@
 #SBATCH --constraint=a100|h100
 STARTED=$(date +%s)
 trap '' USR1
+command -v module >/dev/null || . /etc/profile
 module load cuda/12.4
 export NAS_DATA='/data/sets of mine'
 export WHO='it'"'"'s me'

@@ -17,6 +17,7 @@
 #SBATCH --constraint=a100|h100
 STARTED=$(date +%s)
 trap '' USR1
+command -v module >/dev/null || . /etc/profile
 module load cuda/12.4
 export MALLOC_TRIM_THRESHOLD_=17179869184
 export MALLOC_MMAP_THRESHOLD_=8589934592
