@@ -120,7 +120,8 @@ def _python(settings: ClusterSettings, folder: Path) -> list[str]:
         gpu = ["--nv"] if settings.gpus_per_worker else []
         return ["apptainer", "exec", *gpu, "--bind", str(_place(folder)), settings.container, "python3"]
     if settings.virtual_environment is not None:
-        return [str(Path(settings.virtual_environment).expanduser().absolute() / "bin" / "python")]
+        home = os.path.expanduser(settings.virtual_environment)  # noqa: PTH111 - pathlib's raises for ~nobody
+        return [str(Path(home).absolute() / "bin" / "python")]
     return [sys.executable]
 
 
