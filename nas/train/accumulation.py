@@ -7,7 +7,7 @@ whole batch's gradient. Networks with batch statistics (batch norm) are the exce
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -81,6 +81,7 @@ class Accumulation:
     micro: int  # samples that pass at once, at most
     noise: NoiseScale | None = None
     halved: str = ""  # why parts became smaller than what was asked for
+    compiled: Callable[[Tensor], Tensor] | None = None  # what passes go through instead of the network itself
     spent: Spent = field(default_factory=lambda: Spent(torch.device("cpu")))
     _parameters: list[nn.Parameter] = field(init=False)
 
@@ -142,7 +143,8 @@ class Accumulation:
         return total
 
     def _loss(self, inputs: Tensor, targets: Targets) -> Tensor:
-        loss = targets.loss(self.problem.loss, self.precision.outputs(self.network, inputs))
+        forward = self.network if self.compiled is None else self.compiled
+        loss = targets.loss(self.problem.loss, self.precision.outputs(forward, inputs))
         for own in (module.auxiliary_loss for module in self.auxiliary):
             loss = loss if own is None else loss + own
         return loss

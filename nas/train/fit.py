@@ -1,7 +1,6 @@
 """The training loop, and the judging of a network. Nothing else knows how a network is trained.
 
-Left out: a DataLoader (the data is on the device, see data.Resident), torch.compile (6 to 22 s cold, which the short
-trials of a search never earn back; on CPUs steps were no shorter), gradient clipping.
+Left out: a DataLoader (the data is on the device, see data.Resident), gradient clipping.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from nas.train.accumulation import Accumulation
 from nas.train.augmentation import Targets
 from nas.train.data import Resident
 from nas.train.modules.auxiliary import auxiliaries
-from nas.train.precision import LossScaling, Precision
+from nas.train.precision import LossScaling, Precision, probe
 from nas.train.problems import Problem
 from nas.train.settings import SMALLEST_FIT
 
@@ -26,13 +26,15 @@ LEAST_STEPS = 16  # of an epoch
 MOST_SECONDS = 2.0  # for all of it; a pass that has begun ends
 
 
-def fitting_batch(network: nn.Module, problem: Problem, data: Resident, train: Tensor) -> tuple[int, str]:
-    """The batch, and why it is not larger. It is looked for in fp32, of all usual precisions the one that needs most.
+def fitting_batch(
+    network: nn.Module, problem: Problem, data: Resident, train: Tensor, precision: Precision
+) -> tuple[int, str]:
+    """The batch, and why it is not larger. ``precision``: the one that is likely, as what pays is not the same in all.
 
     The network's statistics and torch's generators are not what they were: it is for looking alone.
     """
-    device = data.device
-    precision = Precision("fp32", "for looking")
+    device, clock = data.device, probe.clock_of(data.device)
+    precision.adapt(network, device)
     scaling, auxiliary = LossScaling(precision, device), list(auxiliaries(network).values())
     # No batch that does not fit is to be passed in parts: it is what is looked for.
     gradients = Accumulation(network, problem, precision, scaling, auxiliary, len(train), halved="never")
@@ -43,9 +45,9 @@ def fitting_batch(network: nn.Module, problem: Problem, data: Resident, train: T
         best = float("inf")
         try:
             for _ in range(3):
-                began = time.perf_counter()
+                began = clock()
                 float(gradients.gradients(inputs, Targets(labels), 0))  # waits for a GPU
-                best = min(best, time.perf_counter() - began)
+                best = min(best, clock() - began)
         except RuntimeError as error:
             if not memory.is_ended(error):
                 raise
@@ -53,7 +55,8 @@ def fitting_batch(network: nn.Module, problem: Problem, data: Resident, train: T
         return batch / best
 
     network.train()
-    found = largest_that_pays(speed, max(SMALLEST_FIT, len(train) // LEAST_STEPS), time.perf_counter)
+    with precision.kernels():
+        found = largest_that_pays(speed, max(SMALLEST_FIT, len(train) // LEAST_STEPS), time.perf_counter)
     memory.give_back(device)
     return found
 

@@ -42,6 +42,7 @@ Numbers = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp64"]  # see precisio
 PrecisionName = Literal["auto", Numbers]
 ONLY_ON_GPUS = ("tf32", "fp8")
 Scaling = Literal["none", "linear", "sqrt"]
+CompileName = Literal["auto", "on", "off"]  # see compiling.py
 ScoreName = Literal["synflow", "naswot", "grad_norm"]  # see scores/
 
 
@@ -325,6 +326,7 @@ class TrainSettings(Regularisation):
 
     epochs: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST_SIZE, strict=True)] = 6  # 0: scores alone
     precision: PrecisionName = "auto"
+    compile: CompileName = "auto"
     batch_size: BatchSize = 256
     micro_batch: Positive | None = None  # samples that pass at once; the gradients of a batch's parts are summed
     noise_scale: bool = False  # whether to estimate which batch would still have helped (McCandlish et al. 2018)

@@ -15,12 +15,13 @@ import torch
 
 from nas.errors import DiskFailed, Diverged, OutOfMemory
 from nas.space.canonical import canonical
-from nas.train import checkpoint, memory, plugins, precision
+from nas.train import checkpoint, compiling, memory, plugins, precision
 from nas.train.checkpoint import Checkpoint, Identity, NotUsable
 from nas.train.fit import Training, fit
 from nas.train.fitting import fitting_batch
 from nas.train.modules.auxiliary import auxiliaries
 from nas.train.plugin_files import Plugin
+from nas.train.precision import Precision, Work
 from nas.train.precision.policy import MAY_OVERFLOW, named
 from nas.train.scores import scored
 from nas.train.settings import Numbers, TaskSettings, TrainSettings
@@ -40,10 +41,10 @@ class Trainer:
     epochs, rows_per_second (samples, training alone), train_seconds (likewise), share_of_peak (see spent.py),
     peak_memory (bytes; see memory.peak), and zero-cost scores where asked for (scores/; with no epochs, these and the
     costs alone). Notes: score_seconds, undefined_scores and why, spent (seconds by phase), peak_flops (a second), dtype
-    and why, fallbacks (to another dtype), device, batch_size (and why, where it was to fit), micro_batch and why where
-    it is smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm
-    before and after, what modules observed (modules/auxiliary.py); checkpoint where one was written, and
-    continued_from_epoch, or begun_anew and why.
+    and why, fallbacks (to another dtype), compiled and why, where that was thought of, device, batch_size (and why,
+    where it was to fit), micro_batch and why where it is smaller, optimizer, learning_rate, regularisation where there
+    is any, noise_scale where asked for, weight_norm before and after, what modules observed (modules/auxiliary.py);
+    checkpoint where one was written, and continued_from_epoch, or begun_anew and why.
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
@@ -77,11 +78,12 @@ class Trainer:
         return replace(self, steps=1)
 
     def repeating(self, notes: Mapping[str, Any]) -> Trainer:
-        """The same, in the precision and with the batch that a trial with these notes was trained in, whatever ``auto``
-        and ``fit`` find now.
+        """The same, in the precision, compiled or not, and with the batch that a trial with these notes was trained in,
+        whatever ``auto`` and ``fit`` find now.
         """
         found = (notes["batch_size"], notes["batch_size_reason"]) if "batch_size_reason" in notes else None
-        return replace(self, recorded=named(notes.get("dtype")), recorded_batch=found)
+        settings = self.settings.model_copy(update={"compile": "on" if notes.get("compiled") else "off"})
+        return replace(self, settings=settings, recorded=named(notes.get("dtype")), recorded_batch=found)
 
     def _train(self, candidate: Candidate, context: Context, device: torch.device) -> dict[str, float]:
         parts = plugins.load(self.plugins)
@@ -95,6 +97,7 @@ class Trainer:
         identity = self._identity(trial) if context.saved or context.folder else {}
         saved = _saved(context, identity)
         decided = saved.decided if saved else replace(self._decide(trial), scores=_scores(trial, context))
+        decided = self._compiling(trial, decided, context, going_on=saved is not None)
         diverged = ""
         try:
             return self._trained(trial, decided, context, identity, saved)
@@ -108,23 +111,37 @@ class Trainer:
 
     def _decide(self, trial: Trial) -> Decided:
         """Batch, then precision: what a step costs decides it."""
+
+        def numbers(work: Work | None) -> Precision:
+            if self.recorded:
+                return precision.recorded(trial.device, self.recorded)
+            proposed = trial.asked_precision
+            return precision.choose(trial.device, proposed or self.settings.precision, work, fixed=proposed is None)
+
         asked, reason = trial.asked_batch, ""
         if asked == "fit":
-            found = self.recorded_batch
-            asked, reason = found or fitting_batch(trial.network(), trial.problem, trial.samples, trial.train)
+            asked, reason = self.recorded_batch or fitting_batch(
+                trial.network(), trial.problem, trial.samples, trial.train, numbers(None)
+            )
         batch = min(asked, len(trial.train))
-        if self.recorded:
-            return Decided(precision.recorded(trial.device, self.recorded), batch, reason)
-        proposed = trial.asked_precision
-        wanted, fixed = proposed or self.settings.precision, proposed is None
-        return Decided(precision.choose(trial.device, wanted, trial.work(batch), fixed=fixed), batch, reason)
+        return Decided(numbers(trial.work(batch)), batch, reason)
+
+    def _compiling(self, trial: Trial, decided: Decided, context: Context, *, going_on: bool) -> Decided:
+        """With whether its passes are compiled; for a training that goes on, as it was if this machine can."""
+        recipe, samples = trial.recipe(decided, self.steps), len(trial.train)
+        steps = min(recipe.total(samples), (context.until or recipe.epochs) * recipe.batches(samples))
+        asked = self.settings.compile
+        if going_on:
+            asked = "on" if decided.compiled else "off"
+        yes, why = compiling.choose(asked, trial.work(decided.batch), decided.precision, steps)
+        return replace(decided, compiled=yes, compile_reason=why)
 
     def _trained(
         self, trial: Trial, decided: Decided, context: Context, identity: Identity, saved: Checkpoint | None = None
     ) -> dict[str, float]:
         recipe = trial.recipe(decided, self.steps)
         context.note(**decided.notes(), learning_rate=recipe.learning_rate)
-        training = trial.begin(recipe, decided.precision)
+        training = trial.begin(recipe, decided.precision, compiled=decided.compiled)
         if saved:
             saved.restore(training, trial.device)
         with decided.precision.kernels():

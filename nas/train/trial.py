@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas import seeds
 from nas.errors import InvalidCandidate
-from nas.train import data, network, optimizers, plugins, problems, sources
+from nas.train import compiling, data, network, optimizers, plugins, problems, sources
 from nas.train.accumulation import Accumulation, NoiseScale
 from nas.train.augmentation import Augmentation
 from nas.train.averaging import Average
@@ -45,6 +45,8 @@ class Decided:
     batch: int
     batch_reason: str = ""  # where it was to fit
     scores: Mapping[str, float] = field(default_factory=dict)  # zero-cost ones (scores/)
+    compiled: bool = False
+    compile_reason: str = ""  # where compiling was thought of
 
     def in_fp32(self, diverged: str) -> Decided:
         """The same for a trial that is repeated, as its precision made it diverge."""
@@ -52,7 +54,8 @@ class Decided:
 
     def notes(self) -> dict[str, Any]:
         said = {"batch_size_reason": self.batch_reason} if self.batch_reason else {}
-        return {**said, "batch_size": self.batch, **self.precision.notes()}
+        compiled = {"compiled": self.compiled, "compile_reason": self.compile_reason} if self.compile_reason else {}
+        return {**said, "batch_size": self.batch, **self.precision.notes(), **compiled}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -131,7 +134,7 @@ class Trial:
         rate = optimizers.scaled(self.optimizer.learning_rate, decided.batch, self.settings.scale_learning_rate)
         return Recipe(self.settings.epochs, decided.batch, rate, self.settings.warmup_epochs, steps)
 
-    def begin(self, recipe: Recipe, precision: Precision) -> Training:
+    def begin(self, recipe: Recipe, precision: Precision, *, compiled: bool = False) -> Training:
         """A training of which nothing is done. Raises InvalidCandidate where its network must not be judged."""
         model = self.network()
         precision.adapt(model, self.device)
@@ -139,8 +142,13 @@ class Trial:
         scaling, own = LossScaling(precision, self.device), list(auxiliaries(model).values())
         micro = min(self.settings.micro_batch or recipe.batch, recipe.batch)
         noise = NoiseScale() if self.settings.noise_scale else None
+        accumulation = Accumulation(
+            model, self.problem, precision, scaling, own, micro, noise, spent=Spent(self.device)
+        )
+        if compiled:
+            accumulation.compiled = compiling.compiled(model)
         return Training(
-            Accumulation(model, self.problem, precision, scaling, own, micro, noise, spent=Spent(self.device)),
+            accumulation,
             optimizers.make(self.optimizer, model),
             torch.Generator(self.device).manual_seed(seeds.derive(self.seed, "shuffle")),
             Average(model, self.regularisation.average) if self.regularisation.average else None,

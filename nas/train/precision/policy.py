@@ -80,10 +80,12 @@ class Precision:
                 if _better_in_fp32(module, self.name):
                     module.forward = _in_fp32(module.forward)
 
-    def outputs(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """A pass through the adapted network: outputs in fp32, or fp64, so that a loss of them is exact enough."""
+    def outputs(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """A pass through the adapted network, or what it was compiled to: outputs in fp32, or fp64, so that a loss of
+        them is exact enough.
+        """
         with self.autocast(inputs.device):
-            outputs: Tensor = network(inputs)
+            outputs = network(inputs)
         return outputs if self.name == "fp64" else outputs.float()
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:

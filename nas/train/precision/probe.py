@@ -59,7 +59,7 @@ class Work:
 
 def decided(work: Work, names: Sequence[Numbers]) -> Precision | None:
     """The fastest, with what was measured as its reason; None where there was no time. Asked once for a shape class."""
-    key = (_shape_class(work), *names)
+    key = (shape_class(work), *names)
     known = key in _DECIDED
     if not known:
         _DECIDED[key] = _fastest(timed(work, names), names[0])
@@ -112,15 +112,13 @@ def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float) -
     network = deepcopy(work.network).train()
     precision.adapt(network, device)
 
+    took: list[float] = []
+
     def step(samples: int) -> float:
-        inputs, targets = work.samples(samples)
-        _wait(device)
-        started = time.perf_counter()
-        with precision.kernels():
-            work.loss(precision.outputs(network, inputs), targets).backward()  # type: ignore[no-untyped-call]
-        _wait(device)
+        began = time.perf_counter()
+        took.append(step_seconds(work, precision, network, samples))
         network.zero_grad(set_to_none=True)
-        return time.perf_counter() - started
+        return time.perf_counter() - began
 
     samples = min(FEW, work.batch)
     step(samples)  # kernels are looked for, or made
@@ -130,12 +128,28 @@ def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float) -
         if time.perf_counter() + expected * more / samples > end:
             return math.inf
         samples, expected = more, step(more)
-    took: list[float] = []
+    took.clear()
     while len(took) <= STEPS and time.perf_counter() + expected < end:
-        took.append(step(work.batch))
-        expected = took[-1]
+        expected = step(work.batch)
     measured = took[1:] or took  # the first warms up, where there are others
     return sorted(measured)[len(measured) // 2] if measured else math.inf
+
+
+def step_seconds(work: Work, precision: Precision, forward: Callable[[Tensor], Tensor], samples: int) -> float:
+    """Of one pass forward and backward."""
+    inputs, targets = work.samples(samples)
+    clock = clock_of(inputs.device)
+    _wait(inputs.device)
+    started = clock()
+    with precision.kernels():
+        work.loss(precision.outputs(forward, inputs), targets).backward()  # type: ignore[no-untyped-call]
+    _wait(inputs.device)
+    return clock() - started
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """On one thread of a CPU the processor's, which what else runs on the machine does not lengthen."""
+    return time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 def _wait(device: torch.device) -> None:
@@ -143,7 +157,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _shape_class(work: Work) -> Hashable:
+def shape_class(work: Work) -> Hashable:
+    """Equal for trials whose steps take about as long."""
     inputs, _ = work.samples(1)
     kinds = frozenset(
         type(m).__name__ for m in work.network.modules() if next(m.parameters(recurse=False), None) is not None
