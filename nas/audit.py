@@ -29,6 +29,7 @@ from nas.config import BudgetSettings, Config, ReplicateSettings, StopSettings, 
 from nas.controllers.repeats import RepeatsController
 from nas.controllers.settings import AuditSettings
 from nas.correlation import FEWEST, Correlation, kendall, spearman
+from nas.durable import within
 from nas.errors import InputError, RunHeld
 from nas.history import History
 from nas.leaderboard import Row
@@ -129,7 +130,7 @@ def run(
     if sample > len(ranked):
         raise InputError(f"--sample {sample}: {folder} has {len(ranked)} ranked trials, and no more to choose from")
     length = _length(config, ranked, epochs)
-    place = folder / FOLDER / str(length)
+    place = within(folder, FOLDER, str(length))
     trained = _trained(place, history)
     lacking = [row.trial for row in choose(ranked, sample, config.seed, known=trained) if row.trial not in trained]
     ended = None

@@ -27,6 +27,7 @@ from nas.cluster import Executor
 from nas.cluster.connect import visible_gpus
 from nas.cluster.inline import InlineExecutor
 from nas.config import RunConfig
+from nas.durable import within
 from nas.errors import InputError, Interrupted
 from nas.history import History, Trial
 from nas.instructions import AskToStop, Cancel, End, EndReason, Forget, Instruction, Launch, Record
@@ -319,6 +320,8 @@ class _Drive:
     def _attempt(self, trial: Trial, attempt: int, replicate: int, *, fresh: bool = False) -> Attempt:
         number, proposal, folder = trial.number, trial.proposal, self._trial_folder(trial.number)
         this = trial.attempts[attempt] if attempt < len(trial.attempts) else None
+        training = within(folder, f"r{replicate}") if replicate else folder
+        within(training, str(attempt))  # refused here; a worker could only fail
         return Attempt(
             run=self._run_id(),
             trial=number,
@@ -326,7 +329,7 @@ class _Drive:
             candidate=proposal.candidate,
             hash=proposal.hash,
             seed=_seed(self.plan, proposal, replicate),
-            folder=str(folder / f"r{replicate}" if replicate else folder),
+            folder=str(training),
             fresh=fresh,
             deadline=self.plan.deadline,
             until=this.until if this else None,
@@ -358,7 +361,8 @@ class _Drive:
         return self.search.history.started.run
 
     def _trial_folder(self, number: int) -> Path:
-        return self.folder.absolute() / "trials" / str(number)
+        """Raises InputError where it is a link, or the folder of trials is."""
+        return within(self.folder.absolute(), "trials", str(number))
 
 
 @dataclass(slots=True)

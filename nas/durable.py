@@ -2,6 +2,8 @@
 
 A file is written under a temporary name in the same folder, synced, renamed over its place, and the folder synced. A
 line is one JSON object whose last key is a CRC-32 of all that stands before it.
+
+What belongs to a folder lies in it: ``within`` follows no link that somebody put there, and new files are made by none.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from zlib import crc32
 
 import orjson
 
-from nas.errors import DiskFailed
+from nas.errors import DiskFailed, InputError
 
+NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW  # flags of open(2)
 _CRC_TAIL = len(b',"crc":"01234567"}')
 
 
@@ -45,6 +48,20 @@ def unseal(line: bytes) -> dict[str, Any]:
     return record
 
 
+def within(folder: Path, *names: str) -> Path:
+    """``folder``/names, where none of the names is a link. Folder itself may be reached by some: people do that.
+
+    Raises:
+        InputError: one is a link, which would lead whoever reads or writes there out of the folder.
+    """
+    path = folder
+    for name in names:
+        path = path / name
+        if path.is_symlink():
+            raise InputError(f"{path} is a link, and what is in a run's folder is not looked for elsewhere: remove it")
+    return path
+
+
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put ``data`` at ``path`` so that a reader, or a kill at any moment, sees the old file or the new one, whole.
 
@@ -53,7 +70,7 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        descriptor = os.open(temporary, NEW, mode)
         try:
             write_all(descriptor, data)
             os.fsync(descriptor)

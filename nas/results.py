@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from nas import durable
-from nas.errors import DiskFailed
+from nas.errors import DiskFailed, InputError
 from nas.records import Attempt, Outcome, outcome_from_json, settles
 
 FILE = "result.json"
@@ -42,12 +43,7 @@ def attempt_folder(attempt: Attempt) -> Path:
     Its name is not synced: a process's death loses no name, and what a host's crash forgets here is one result that no
     driver has journaled yet. Two syncs of each attempt's four would be for that alone.
     """
-    folder = Path(attempt.folder) / str(attempt.attempt)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskFailed(f"{folder}: {error.strerror or error}") from error
-    return folder
+    return _made(attempt)
 
 
 def state_folder(attempt: Attempt) -> Path | None:
@@ -55,41 +51,38 @@ def state_folder(attempt: Attempt) -> Path | None:
     if attempt.until is None:
         return None
     forget_state(attempt.folder, attempt.attempt)  # of an attempt with this number that a torn journal does not know
-    folder = attempt_folder(attempt) / STATE
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DiskFailed(f"{folder}: {error.strerror or error}") from error
-    return folder
+    return _made(attempt, STATE)
 
 
 def saved_state(attempt: Attempt) -> Path | None:
     """Where the state lies from which the attempt goes on; None where none was left, or it is gone."""
     if attempt.saved is None:
         return None
-    folder = Path(attempt.folder) / str(attempt.saved) / STATE
     try:
-        return folder if any(folder.iterdir()) else None
-    except OSError:
+        folder = _place(attempt.folder, attempt.saved, STATE)
+        files = list(folder.iterdir())
+    except (OSError, InputError):
         return None
+    return folder if files and not any(file.is_symlink() for file in files) else None
 
 
 def forget_state(folder: Path | str, attempt: int) -> None:
     """Remove what the attempt of the trial in ``folder`` left, if it left anything."""
-    shutil.rmtree(Path(folder) / str(attempt) / STATE, ignore_errors=True)
+    with suppress(InputError):  # a link is not what it left
+        shutil.rmtree(_place(folder, attempt, STATE), ignore_errors=True)
 
 
 def read_attempt(attempt: Attempt) -> Outcome | None:
     """The outcome that this attempt wrote; None where there is none, or none that is sound."""
-    path = Path(attempt.folder) / str(attempt.attempt) / FILE
     expected = _names(attempt)
     try:
+        path = _place(attempt.folder, attempt.attempt, FILE)
         record = {"replicate": 0} | durable.unseal(path.read_bytes())  # of which earlier versions knew nothing
         if {name: record.get(name) for name in expected} != expected:
             return None
         return outcome_from_json(record["outcome"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # absent, torn, altered, or of a version that we can not read: the attempt runs again
+    except (OSError, InputError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # absent, elsewhere, torn, altered, or of a version that we can not read: the attempt runs again
 
 
 def read_results(attempt: Attempt) -> Iterator[tuple[int, Outcome]]:
@@ -104,6 +97,25 @@ def read_result(attempt: Attempt) -> tuple[int, Outcome] | None:
     """The first attempt, from ``attempt.since`` on, whose result settles the training: a started one returns it."""
     found = read_results(attempt)
     return next((one for one in found if one[0] >= attempt.since and settles(one[1])), None)
+
+
+def _place(folder: Path | str, attempt: int, *names: str) -> Path:
+    """In the folder of a training and below it no link is followed. Raises InputError."""
+    training = Path(folder)
+    return durable.within(training.parent, training.name, str(attempt), *names)
+
+
+def _made(attempt: Attempt, *names: str) -> Path:
+    """A folder, made where it is missing. Raises DiskFailed."""
+    try:
+        folder = _place(attempt.folder, attempt.attempt, *names)
+    except InputError as error:
+        raise DiskFailed(str(error)) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskFailed(f"{folder}: {error.strerror or error}") from error
+    return folder
 
 
 def _names(attempt: Attempt) -> dict[str, str | int]:

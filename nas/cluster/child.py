@@ -164,7 +164,7 @@ def _logged(attempt: Attempt, libc: ctypes.CDLL) -> Iterator[Failed | None]:
 
 
 def _redirect(path: os.PathLike[str] | str) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nas.cluster import Executor
 from nas.cluster.settings import BATCH, ClusterSettings
 from nas.cluster.sharing import MOST, Sharing
+from nas.durable import within
 from nas.errors import InputError
 from nas.objective import Objective
 
@@ -75,9 +76,7 @@ def connect(
 
         slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
         threads, memory, sharing = slots.threads, slots.memory, slots.sharing(settings, _gpu_memory)
-        members = LocalDask(
-            [environment(threads, gpu) for gpu in slots.gpus], folder / "logs" if folder else None, sharing
-        )
+        members = LocalDask([environment(threads, gpu) for gpu in slots.gpus], _logs(folder), sharing)
     else:
         members = _members(settings, folder, name, keep_jobs)
     if settings.kind in BATCH and memory:
@@ -98,7 +97,7 @@ def connect(
 
 
 def _members(settings: ClusterSettings, folder: Path | None, name: str, keep_jobs: bool) -> Members:
-    logs = folder / "logs" if folder else None
+    logs = _logs(folder)
     if settings.kind in ("address", "scheduler_file"):
         from nas.cluster.visit import Visit
 
@@ -112,6 +111,11 @@ def _members(settings: ClusterSettings, folder: Path | None, name: str, keep_job
     batch = Batch.prepare(folder)
     supply = batch.supply(name, settings, keep=keep_jobs)
     return BatchWorkers(folder / FOLDER, logs, interface=settings.interface, supply=supply)
+
+
+def _logs(folder: Path | None) -> Path | None:
+    """Of the run; None keeps none. Raises InputError where it is a link."""
+    return within(folder, "logs") if folder else None
 
 
 def check(settings: ClusterSettings) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from nas.cluster.scheduler import Scheduler
 from nas.cluster.sharing import Sharing
 from nas.cluster.worker import BOOT
+from nas.durable import within
 from nas.errors import SearchFailed
 
 FAILED_STARTS = 4  # in a row, of every worker: then it is no accident
@@ -121,7 +122,7 @@ class LocalDask:
         return 0 if up else member.failures
 
     def _log_path(self, number: int) -> Path:
-        return (self.logs or self.folder) / f"worker-{number}.log"
+        return within(self.logs or self.folder, f"worker-{number}.log")
 
     def _log_file(self, number: int) -> Any:
         path = self._log_path(number)

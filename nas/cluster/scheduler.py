@@ -7,9 +7,7 @@ keys of the run alone (tls.py).
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ import dask
 from distributed import Client, LocalCluster
 
 from nas.cluster.environment import MALLOC
+from nas.cluster.scratch import Scratch
+from nas.durable import within
 from nas.errors import InputError
 
 CONFIG = {
@@ -45,8 +45,9 @@ class Scheduler:
         if host == "127.0.0.1":
             check_loopback()
         assert security is not None or host == "127.0.0.1", "beyond loopback nothing listens without TLS"
-        self.folder = Path(tempfile.mkdtemp(prefix="nas-"))
         self._restore_logs = divert_logs(logs)
+        self._scratch = Scratch()
+        self.folder = self._scratch.folder
         self._cluster: Any = None
         try:
             with dask.config.set({**CONFIG, "temporary-directory": str(self.folder)}):
@@ -63,7 +64,7 @@ class Scheduler:
         except BaseException as error:
             if self._cluster:
                 self._cluster.close(timeout=2)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._scratch.close()
             self._restore_logs()
             if isinstance(error, OSError) or isinstance(error.__cause__, OSError):  # no descriptor left, no answer, ...
                 raise InputError(f"the cluster on this host cannot be started: {error}") from error
@@ -76,7 +77,7 @@ class Scheduler:
             self.client.close(timeout=2)
             self._cluster.close(timeout=2)
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._scratch.close()
             self._restore_logs()
 
 
@@ -97,7 +98,7 @@ def divert_logs(folder: Path | None) -> Callable[[], None]:
     handler: logging.Handler = logging.NullHandler()
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(folder / "dask.log", delay=True)
+        handler = logging.FileHandler(within(folder, "dask.log"), delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     tops = ("distributed", "tornado")
     loggers = [logging.getLogger(top) for top in tops]

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nas.durable import within
 from nas.errors import DiskFailed, InputError
 
 BACKDATED = datetime.timedelta(days=1)  # hosts' clocks differ: a certificate of this second is not valid yet elsewhere
@@ -29,8 +30,6 @@ def make_keys(folder: Path) -> None:
     if cert.exists() and key.exists():
         return
     certificate, private = _pair()
-    if linked := next((str(one) for one in (folder, cert.parent) if one.is_symlink()), None):
-        raise InputError(f"{linked} is a link; a run's keys are kept in the run's own folder")
     try:
         for private_folder in (folder, cert.parent):
             private_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -59,7 +58,9 @@ def security(folder: Path) -> Any:
 
 
 def _files(folder: Path) -> tuple[Path, Path]:
-    return folder / "tls" / "cert.pem", folder / "tls" / "key.pem"
+    """Raises InputError where one is a link, or its folder."""
+    cert, key = (within(folder.parent, folder.name, "tls", name) for name in ("cert.pem", "key.pem"))
+    return cert, key
 
 
 def require_cryptography() -> None:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nas.durable import seal, sync_folder, write_all
+from nas.durable import NEW, seal, sync_folder, within, write_all
 from nas.errors import DiskFailed, RunHeld
 from nas.records import DriverTookOver, Event, RunEnded
 from nas.store import liveness, segments
@@ -74,7 +74,7 @@ class Journal:
             DiskFailed: the claim could not be written.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            within(folder.parent, folder.name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskFailed(f"{folder}: {error.strerror or error}") from error
         while True:
@@ -172,7 +172,7 @@ def _link_segment(folder: Path, epoch: int, first: bytes) -> int | None:
     path = segments.path_of(folder, epoch)
     temporary = folder / f".{epoch:06d}.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}.tmp"
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(temporary, NEW | os.O_APPEND, 0o644)
         try:
             write_all(descriptor, first)
             os.fsync(descriptor)

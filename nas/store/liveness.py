@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from nas.durable import NEW
 from nas.records import DriverTookOver
 
 HEARTBEAT = 2.0  # seconds between a driver's signs of life
@@ -43,7 +44,11 @@ class Heart:
 
     def _write(self, content: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not end the heartbeat's thread
-            self._path.write_bytes(content)
+            descriptor = os.open(self._path, NEW, 0o644)
+            try:
+                os.write(descriptor, content)
+            finally:
+                os.close(descriptor)
 
 
 def ourselves() -> DriverTookOver:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nas.durable import DamagedLine, unseal
+from nas.durable import DamagedLine, unseal, within
 from nas.errors import InputError
 from nas.records import DriverTookOver, Event, event_from_json
 
@@ -83,12 +83,12 @@ def chain(folder: Path, salvage: bool, covers: Sequence[Covered] = ()) -> list[S
 
 def numbers(folder: Path) -> Iterator[int]:
     """Epochs that have a segment, in order."""
-    return iter(sorted(int(path.stem) for path in folder.glob("[0-9]*.jsonl")))
+    return iter(sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdecimal()))
 
 
 def path_of(folder: Path, epoch: int) -> Path:
-    """Of one driver's segment."""
-    return folder / f"{epoch:06d}.jsonl"
+    """Of one driver's segment. Raises InputError where it is a link, or the folder is."""
+    return within(folder.parent, folder.name, f"{epoch:06d}.jsonl")
 
 
 def entry(line: bytes, epoch: int) -> Entry:

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from nas.durable import DamagedLine, seal, unseal, write_whole
+from nas.durable import DamagedLine, seal, unseal, within, write_whole
+from nas.errors import InputError
 from nas.history import History
 from nas.store.lines import Lines, Recall
 from nas.store.segments import Covered
@@ -71,12 +72,14 @@ def write(folder: Path, snapshot: Snapshot, code: str) -> None:
 def read(folder: Path, code: str) -> Snapshot:
     """The snapshot in ``folder`` (RUN/journal), which is whole and written by ``code``. Raises NotUsable."""
     try:
-        line, _, body = (folder / NAME).read_bytes().partition(b"\n")
+        line, _, body = within(folder, NAME).read_bytes().partition(b"\n")
         head = unseal(line + b"\n")
     except FileNotFoundError:
         raise Absent("there is no snapshot") from None
     except OSError as error:
         raise NotUsable(f"its snapshot cannot be read ({error.strerror or error})") from error
+    except InputError:
+        raise NotUsable("its snapshot is a link") from None
     except DamagedLine:
         raise NotUsable("its snapshot is damaged") from None
     if head["format"] != FORMAT or head["code"] != code:

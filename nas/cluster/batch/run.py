@@ -22,7 +22,7 @@ from nas.cluster.batch.jobs import FOLDER, LOGS, Job, Role
 from nas.cluster.batch.system import Queued, System, system
 from nas.cluster.batch.workers import Supply
 from nas.cluster.settings import BATCH, ClusterSettings
-from nas.durable import write_whole
+from nas.durable import within, write_whole
 from nas.errors import DiskFailed, SearchFailed
 
 ROLES: tuple[Role, ...] = ("controller", "workers")
@@ -42,7 +42,7 @@ class Batch:
         inside = folder / FOLDER
         tls.make_keys(inside)
         try:
-            (folder / LOGS).mkdir(exist_ok=True)
+            within(folder, LOGS).mkdir(exist_ok=True)
             if not (inside / "id").exists():
                 write_whole(inside / "id", uuid.uuid4().hex[:12].encode())
             return cls(folder, (inside / "id").read_text())

@@ -13,10 +13,8 @@ import argparse
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +27,7 @@ from distributed.core import connect
 
 from nas.cluster import tls
 from nas.cluster.batch.jobs import SCHEDULER_FILE
+from nas.cluster.scratch import Scratch
 from nas.cluster.worker import CONFIG
 from nas.errors import NasError
 
@@ -57,7 +56,7 @@ class Member:
     def __init__(self, folder: Path, ends: float | None, interface: str | None) -> None:
         self.folder, self.ends, self.interface = folder, ends, interface
         self.security = tls.security(folder)
-        self.scratch = tempfile.mkdtemp(prefix="nas-worker-")
+        self.scratch = Scratch()
         self.worker: BatchWorker | None = None
         self.leaving = False
 
@@ -102,7 +101,7 @@ class Member:
             dashboard_address="127.0.0.1:0",
             memory_limit=0,  # the slot limits its child; the worker holds nothing
             death_timeout=JOIN,
-            local_directory=self.scratch,
+            local_directory=str(self.scratch.folder),
         )
         self.worker.ends = self.ends
         async with self.worker:
@@ -143,7 +142,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     try:
         log.info("ended: %s", await member.serve())
     finally:
-        shutil.rmtree(member.scratch, ignore_errors=True)
+        member.scratch.close()
 
 
 def _ends(arguments: argparse.Namespace) -> float | None:
