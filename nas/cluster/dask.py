@@ -340,7 +340,7 @@ class DaskExecutor:
                     self._released.discard(address)
                     self._announce()
                     if key:
-                        self._answer(key, Failed("lost", f"the worker {address} died", place=place, died=True))
+                        self._lose(key, Failed("lost", f"the worker {address} died", place=place, died=True))
             case ["reported", key, step, metrics] if key in self._running:
                 attempt, _ = self._running[key]
                 self._happenings.append(Reported(attempt.trial, attempt.attempt, step, metrics))
@@ -348,17 +348,19 @@ class DaskExecutor:
                 self._answer(key, outcome_from_json(orjson.loads(outcome)))
             case ["done", key, "", _] if key in self._running:
                 self._ended[key] = time.monotonic()
-            case ["done", key, error, died]:
+            case ["done", key, error, died] if key in self._running:
                 places = [self._hosts.get(address, "") for address, one in self._workers.items() if one == key]
-                self._answer(key, Failed("lost", error, place="".join(places), died=died))
+                self._lose(key, Failed("lost", error, place="".join(places), died=died))
 
     def _miss_answers(self) -> None:
         """Answer for tasks that ended and whose answers got lost on the way: else they hold their slots for ever."""
         now = time.monotonic()
         for key in [key for key, ended in self._ended.items() if now - ended > ANSWER_LIMIT]:
-            attempt, _ = self._running[key]
-            written = results.read_attempt(attempt)
-            self._answer(key, written or Failed("lost", f"its answer did not come within {ANSWER_LIMIT:g} s"))
+            self._lose(key, Failed("lost", f"its answer did not come within {ANSWER_LIMIT:g} s"))
+
+    def _lose(self, key: str, lost: Failed) -> None:
+        """Its worker will not answer for it; what the attempt wrote is its answer all the same."""
+        self._answer(key, results.read_attempt(self._running[key][0]) or lost)
 
     def _answer(self, key: str, outcome: Any) -> None:
         """Once for each started attempt: what comes later finds its key gone."""

@@ -4,7 +4,8 @@
     outcome = slot.run(attempt, on_report=print)     one attempt at a time; never raises, never runs past the deadline
 
 What a candidate can do, it can do to its child alone: a deadline, the memory limit or a crash costs that child and
-becomes a Failed. A child is used again only after a success, and retired when its idle memory has grown.
+becomes a Failed. A child is used again only after a success, and retired when its idle memory has grown. The time that
+the worker itself was stopped is not the attempt's.
 
 What the machine does is not the candidate's: a child ended by a signal that asks processes to end was preempted. A kill
 of everything (a walltime, a shutdown, a kill in a loop) may reach the child first; so a SIGKILL that was not ours is
@@ -39,6 +40,7 @@ from nas.objective import Objective
 from nas.records import MACHINE_FAILURES, Attempt, Failed, FailureKind, Outcome, Succeeded
 
 MEMORY_POLL = 0.05  # seconds
+STOPPED = 1.0  # seconds too late for a look at the child: we did not run, nor did it, and its deadline moves
 BOOT_LIMIT = 300.0  # seconds for the imports of a new child; a cold network disk takes minutes over torch
 GROWTH = 1.5  # of idle memory since the child's first attempt ...
 GROWTH_FLOOR = 64 << 20  # ... and by at least so many bytes: then it has kept something, and is retired
@@ -186,7 +188,11 @@ class Slot:
         child.give(Work(attempt, deadline))
         verdict: tuple[FailureKind, str] | None = None
         while True:
-            message = child.receive(None if verdict else self._pause(deadline))
+            pause = None if verdict else self._pause(deadline)
+            looked = time.monotonic()
+            message = child.receive(pause)
+            if deadline is not None and pause is not None:
+                deadline += _stopped(looked + pause)
             if isinstance(message, Report):
                 on_report(message.step, message.metrics)
             elif isinstance(message, Succeeded | Failed):
@@ -217,7 +223,7 @@ class Slot:
         """Seconds until there is something to look at."""
         pauses = [] if self.memory is None else [MEMORY_POLL]
         if deadline is not None:
-            pauses.append(max(0.0, deadline - time.monotonic()))
+            pauses += [STOPPED, max(0.0, deadline - time.monotonic())]
         return min(pauses, default=None)
 
     def _violation(self, child: _Child, attempt: Attempt, deadline: float | None) -> tuple[FailureKind, str] | None:
@@ -320,6 +326,12 @@ def _end(status: int, host_out_of_memory: bool) -> tuple[FailureKind, str]:
     if status < 0:
         return "crashed", f"killed by {_signal_name(-status)}"
     return "crashed", f"ended with exit code {status}"
+
+
+def _stopped(due: float) -> float:
+    """Seconds that this process, which was to look at ``due``, was kept from it: by SIGSTOP, as a suspended job is."""
+    late = time.monotonic() - due
+    return late if late > STOPPED else 0.0
 
 
 def _signal_name(number: int) -> str:

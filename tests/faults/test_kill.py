@@ -21,11 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aftermath import half_written, sound
+from process_tree import descendants, wait_until_gone
 
-from nas import driver, store
-from nas.history import History
-from nas.plan import recorded_plan
-from nas.records import AttemptAnswered, AttemptStarted, RunEnded, Succeeded, TrialEnded
+from nas import store
 
 SPACE = """
 name: tiny
@@ -61,17 +60,6 @@ KINDS = {
 def last_kind(run: Path) -> str:
     entries = store.read(run / "journal")
     return entries[-1].event.event if entries else ""
-
-
-def tree(pid: int) -> list[int]:
-    """The process and all below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    below = children.read_text().split() if children.exists() else []
-    return [pid, *(p for child in below for p in tree(int(child)))]
-
-
-def alive(pids: list[int]) -> list[int]:
-    return [p for p in pids if Path(f"/proc/{p}").exists() and " Z " not in Path(f"/proc/{p}/stat").read_text()]
 
 
 def start(*words: str) -> subprocess.Popen[bytes]:
@@ -116,45 +104,22 @@ def would_leave(run: Path, torn: bool) -> set[str]:
 
 def kill(process: subprocess.Popen[bytes], what: str) -> None:
     """Kill driver, or everything below it too, and see that nothing of it lives on."""
-    pids = tree(process.pid)
-    for pid in [process.pid] if what == "driver" else pids:
+    below = descendants(process.pid)
+    for pid in [process.pid, *(below if what == "everything" else ())]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait(timeout=10)
-    until = time.monotonic() + 5
-    while alive(pids) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not alive(pids), f"left behind after the {what} was killed: {alive(pids)}"
+    left = wait_until_gone(below, 5)
+    assert not left, f"left behind after the {what} was killed: {left}"
 
 
 def kill_a_worker(process: subprocess.Popen[bytes], random_: random.Random) -> bool:
     """SIGKILL one process below the driver: a Dask worker, a fork server, or a training child. False: there is none."""
-    below = tree(process.pid)[1:]
+    below = sorted(descendants(process.pid))
     with contextlib.suppress(ProcessLookupError, IndexError):
         os.kill(random_.choice(below), signal.SIGKILL)
         return True
     return False
-
-
-def check(run: Path) -> History:
-    """Every trial ended at most once, by an answer that is there; replaying the journal gives the live state."""
-    entries = store.read(run / "journal")
-    ended = Counter(entry.event.trial for entry in entries if isinstance(entry.event, TrialEnded))
-    assert not [trial for trial, times in ended.items() if times > 1]
-    answered: Counter[tuple[int, int, int | None]] = Counter()  # by trial, replicate and the rung at which it pauses
-    trainings: dict[tuple[int, int], tuple[int, int | None]] = {}  # by trial and attempt
-    for entry in entries:
-        if isinstance(entry.event, AttemptStarted):
-            trainings[entry.event.trial, entry.event.attempt] = entry.event.replicate, entry.event.until
-        if isinstance(entry.event, AttemptAnswered) and isinstance(entry.event.outcome, Succeeded):
-            answered[entry.event.trial, *trainings[entry.event.trial, entry.event.attempt]] += 1
-    assert not [one for one, times in answered.items() if times > 1]
-    machine = driver.machine(recorded_plan(run))
-    for entry in entries:
-        if isinstance(entry.event, RunEnded) and entry.event.digest:
-            assert machine.digest() == entry.event.digest, "the replayed state is not the live one"
-        machine.apply(entry.event, entry.time)
-    return machine.history
 
 
 def lines_beside(run: Path, segments: set[Path]) -> int:
@@ -227,17 +192,17 @@ def kill_and_resume(tmp_path: Path, kills: int, trials: int, seed: int) -> Kills
             cut_inside_last_turn(run, KINDS - seen, random_)
             done.torn[last_kind(run)] += 1
         if store.history(run).started:
-            check(run)
+            sound(run)
     process = start("search", str(config), "--run", str(run), "--trials", str(trials))
     assert process.wait(timeout=150) == 0, process.stderr.read().decode() if process.stderr else ""
     done.at[last_kind(run)] += 1
-    history = check(run)
+    history = sound(run)
     # Also what a torn write took from the journal is there again: proposed alike, and adopted or trained alike.
     assert {number: finished(run).get(number) for number in ever} == ever, "a finished trial was lost or changed"
     states = Counter(trial.state for trial in history.trials.values())
     assert states["completed"] + states["failed"] >= trials
     assert states["running"] + states["pending"] == 0
-    assert not list(run.rglob("*.tmp"))
+    assert half_written(run) == []
     shutil.rmtree(run / "trials")
     return done
 

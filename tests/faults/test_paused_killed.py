@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_kill import CONFIG, SPACE, check, kill, lines_beside, start
+from aftermath import half_written, sound
+from test_kill import CONFIG, SPACE, kill, lines_beside, start
 
 from nas import store
 from nas.records import TrialPaused
@@ -42,10 +43,11 @@ def test_killed_at_random_moments_paused_trials_stay_where_they_were_and_go_on(t
         time.sleep(random_.random() * 0.2)
         kill(process, "driver" if number % 2 else "everything")
         if store.exists(run / "journal") and store.history(run).started:
-            check(run)
+            sound(run)
     process = start(*words)
     assert process.wait(timeout=200) == 0, process.stderr.read().decode() if process.stderr else ""
-    history = check(run)
+    history = sound(run)
+    assert half_written(run) == []
     entries = [entry.event for entry in store.read(run / "journal")]
     for event in entries:
         if isinstance(event, TrialPaused):

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_kill import CONFIG, SPACE, check, kill, start
+from aftermath import half_written, sound
+from test_kill import CONFIG, SPACE, kill, start
 
 from nas import store
 from nas.records import AttemptStarted, ReplicateEnded, Succeeded
@@ -53,7 +54,8 @@ def test_killed_amid_replicates_and_amid_its_audit_a_run_loses_none_and_trains_n
     outcomes = {one: store.history(run).trials[one[0]].replicates[one[1] - 1] for one in before}
     resumed = start("resume", str(run))
     assert resumed.wait(timeout=150) == 0, resumed.stderr.read().decode() if resumed.stderr else ""
-    history = check(run)
+    history = sound(run)
+    assert half_written(run) == []
     assert sorted(ended(run)) == sorted({*ended(run)}), "a replicate ended twice"
     assert len(ended(run)) == 12 and not history.replicates_left
     for (trial, replicate), outcome in outcomes.items():
@@ -86,6 +88,7 @@ def test_killed_amid_replicates_and_amid_its_audit_a_run_loses_none_and_trains_n
     done = subprocess.run([sys.executable, "-m", "nas", *words, "--json"], capture_output=True, text=True, check=True)
     assert len(json.loads(done.stdout)["trials"]) == 6
     assert len(audited(run)) == 6 and audited(run).items() >= before.items()
+    assert half_written(run) == []
     entries = store.read(run / "audit/6/journal")
     again = [(e.event.trial, e.event.attempt) for e in entries if isinstance(e.event, AttemptStarted)]
     assert len(again) <= 6 + 2, "only what ran when the kill came is trained again"

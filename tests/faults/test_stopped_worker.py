@@ -1,0 +1,110 @@
+"""SIGSTOP of a worker in mid-attempt, then SIGCONT: a suspended job, a swapping host, somebody's debugger.
+
+Without these, what a machine did might be charged to a candidate, or a trial get two outcomes when the worker wakes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from aftermath import Traces, settled
+from process_tree import command, descendants
+
+import nas
+from nas.machine import Search
+from nas.records import Failed, Succeeded
+
+SPACE = {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}}}
+
+
+def worker_of(child: int) -> set[int]:
+    """A Dask worker, its fork server and the child, given that one."""
+    workers = [pid for pid in descendants(os.getpid()) if "nas.cluster.worker" in command(pid)]
+    return next({pid, *descendants(pid)} for pid in workers if child in descendants(pid))
+
+
+def send(number: int, pids: set[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def test_a_worker_stopped_past_its_attempts_deadline_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What the deadline bounds is training, and none took place meanwhile."""
+    began, stopped = tmp_path / "began", threading.Event()
+
+    def objective(candidate: nas.Candidate, context: nas.Context) -> float:
+        if context.trial == 0:
+            began.write_text(str(os.getpid()))
+            time.sleep(1.5)
+        return 1.0
+
+    def observe(search: Search, now: float) -> None:
+        if began.exists() and began.read_text() and not stopped.is_set():
+            pids = worker_of(int(began.read_text()))
+            send(signal.SIGSTOP, pids)
+            stopped.set()
+            threading.Timer(4.0, send, [signal.SIGCONT, pids]).start()
+
+    run = nas.search(
+        SPACE, objective, trials=2, controller="random", deadline=3.0, cluster={"workers": 1}, run=tmp_path / "run",
+        observe=observe,
+    )  # fmt: skip
+    assert stopped.is_set()
+    assert [[type(one.outcome) for one in trial.attempts] for trial in run.history.trials.values()] == [[Succeeded]] * 2
+    settled(tmp_path / "run", 2)
+
+
+def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing_when_it_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traces: Traces
+) -> None:
+    """Dask gives up a worker that it hears nothing of; its trial is trained by another, before and after it wakes."""
+    monkeypatch.setattr("nas.cluster.scheduler.CONFIG", _impatient())
+    began, calls, replaced, woken = tmp_path / "began", tmp_path / "calls", tmp_path / "replaced", threading.Event()
+    calls.mkdir()
+
+    def objective(candidate: nas.Candidate, context: nas.Context) -> float:
+        (calls / f"{context.trial}-{os.getpid()}").touch()
+        if context.trial == 0 and not began.exists():
+            began.write_text(str(os.getpid()))
+            time.sleep(2.0)
+        elif context.trial == 0:
+            while not replaced.exists():  # or its deadline comes
+                time.sleep(0.02)
+        return 1.0
+
+    stopped: set[int] = set()
+
+    def observe(search: Search, now: float) -> None:
+        if not stopped and began.exists() and began.read_text():
+            stopped.update(worker_of(int(began.read_text())))
+            send(signal.SIGSTOP, stopped)
+        if not woken.is_set() and len(list(calls.glob("0-*"))) == 2:  # another trains it now
+            send(signal.SIGCONT, stopped)
+            woken.set()
+        if woken.is_set() and search.history.workers == 2:
+            replaced.touch()
+
+    run = nas.search(
+        SPACE, objective, trials=4, controller="random", deadline=60.0, cluster={"workers": 2}, run=tmp_path / "run",
+        observe=observe,
+    )  # fmt: skip
+    assert woken.is_set()
+    first, second = run.history.trials[0].attempts
+    assert isinstance(first.outcome, Failed) and first.outcome.kind == "lost"
+    assert isinstance(second.outcome, Succeeded)
+    assert len(list(calls.glob("0-*"))) == 2
+    settled(tmp_path / "run", 4)
+    traces.none()
+
+
+def _impatient() -> dict[str, object]:
+    from nas.cluster.scheduler import CONFIG
+
+    return {**CONFIG, "distributed.scheduler.worker-ttl": "1s"}  # Dask makes ten heartbeats of it: 5 s
