@@ -1,0 +1,191 @@
+"""Answers that come twice, late, or in any order, and results of several attempts: one outcome, and all on record."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aftermath import settled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas import controllers, driver, results, store
+from nas.cluster.inline import InlineExecutor
+from nas.config import CallableConfig
+from nas.limits import Budget
+from nas.machine import Launch, Record, Search
+from nas.plan import Plan
+from nas.records import (
+    Adopted,
+    Answered,
+    Attempt,
+    AttemptAnswered,
+    AttemptStarted,
+    DriverTookOver,
+    Failed,
+    LateResult,
+    Outcome,
+    Proposed,
+    SlotsChanged,
+    Succeeded,
+    Tick,
+    TrialEnded,
+    settles,
+)
+from nas.reward import RewardSettings, compute
+from nas.space import Space
+
+SPACE = {"name": "line", "hyperparameters": {"x": {"float": [0.0, 1.0]}}}
+OUTCOMES: dict[str, Outcome] = {
+    "good": Succeeded({"value": 0.5}, 1.0),
+    "better": Succeeded({"value": 0.7}, 1.0),
+    "error": Failed("error", "why"),
+    "crashed": Failed("crashed", "why", fresh=False),
+    "lost": Failed("lost", "why"),
+}
+
+
+def machine() -> Search:
+    space = Space.read(SPACE)
+    reward = partial(compute, RewardSettings(maximize="value"))
+    return Search(controllers.make(controllers.parse("evolution"), space, 1), reward, Budget(6, None))
+
+
+Step = tuple[str, int, str]  # what happens, to which of the attempts so far, and with which outcome
+STEPS = st.tuples(
+    st.sampled_from(["answer", "answer", "answer", "again", "takeover", "adopt", "slots", "tick"]),
+    st.integers(0, 30),
+    st.sampled_from(sorted(OUTCOMES)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEPS, max_size=60))
+def test_whatever_comes_in_whatever_order_each_trial_has_one_outcome(steps: list[Step]) -> None:
+    """Of all attempts that anybody ever began, answered never, once or often, by this driver or one before it."""
+    live, recorded, now = machine(), [], itertools.count(1)
+    begun: list[tuple[int, int]] = []
+    delivered: dict[tuple[int, int], int] = defaultdict(int)
+
+    def apply(event: DriverTookOver) -> None:
+        recorded.append(Record(event, float(next(now))))
+        live.apply(event, recorded[-1].time)
+
+    def handle(happening: Any) -> None:
+        for instruction in live.handle(happening, float(next(now))):
+            if isinstance(instruction, Record):
+                recorded.append(instruction)
+            elif isinstance(instruction, Launch):
+                begun.append((instruction.trial, instruction.attempt))
+
+    apply(DriverTookOver("host", 1, 1.0, "boot"))
+    handle(SlotsChanged(2))
+    for what, which, how in [*steps, *[("answer", n, "good") for n in range(30)]]:
+        chosen = [one for one in begun if what != "answer" or not delivered[one]]
+        if what in ("answer", "again") and chosen and live.over is None:
+            one = chosen[which % len(chosen)]
+            delivered[one] += 1
+            handle(Answered(*one, OUTCOMES[how]))
+        elif what == "adopt" and begun:
+            answers = [Answered(*one, OUTCOMES[how]) for one in sorted({*begun}) if settles(OUTCOMES[how])]
+            handle(Adopted(answers[which % len(answers) :] if answers else []))
+        elif what == "takeover" and live.over is None:
+            apply(DriverTookOver("host", 2, 2.0, "boot"))
+            handle(SlotsChanged(2))
+        elif what == "slots":
+            handle(SlotsChanged(1 + which % 3))
+        elif what == "tick":
+            handle(Tick())
+
+    events = [record.event for record in recorded]
+    ended = [event.trial for event in events if isinstance(event, TrialEnded)]
+    assert len(ended) == len({*ended})
+    answered: dict[tuple[int, int], Outcome] = {}
+    closed: dict[int, int | None] = {}
+    for event in events:
+        if isinstance(event, AttemptAnswered):
+            assert event.trial not in closed and (event.trial, event.attempt) not in answered
+            answered[event.trial, event.attempt] = event.outcome
+        elif isinstance(event, TrialEnded):
+            closed[event.trial] = event.attempt
+            said = [one for (trial, _), one in answered.items() if trial == event.trial and settles(one)]
+            assert not said or said[0] is answered[event.trial, event.attempt], (
+                "the first answer that settles it counts"
+            )
+        elif isinstance(event, LateResult):
+            assert event.trial in closed or (event.trial, event.attempt) in answered
+    late = sum(isinstance(event, LateResult) for event in events)
+    if not any(what == "adopt" for what, _, _ in steps):
+        assert len(answered) + late == sum(delivered.values()), "every answer is on record"
+
+    replayed = machine()
+    for record in recorded:
+        replayed.apply(record.event, record.time)
+    assert replayed.digest() == live.digest()
+
+
+def planned(trained: list[int]) -> Plan:
+    def objective(candidate: Any, context: Any) -> float:
+        trained.append(context.trial)
+        return 0.9
+
+    config = {"name": "line", "space": "line", "objective": "objective", "controller": "random",
+              "reward": {"maximize": "value"}, "budget": {"trials": 1}}  # fmt: skip
+    connect = lambda folder: InlineExecutor(objective)  # noqa: E731
+    return Plan(CallableConfig.model_validate(config), Space.read(SPACE), objective, connect)
+
+
+FILES = [None, "torn", "another run's", *OUTCOMES]
+
+
+@pytest.fixture
+def run_with_three_lost_attempts(memory_path: Path) -> Path:
+    """Of its only trial, each with a driver that was killed."""
+    run, plan = memory_path / "run", planned([])
+    driver.begin(plan, run)
+    for attempt in range(3):
+        journal, _ = store.Journal.claim(run / "journal", now=1.0)
+        first = [] if attempt else [Proposed(controllers.make(plan.config.controller, plan.space, 0, 1).ask(0))]  # type: ignore[arg-type]
+        journal.append([(event, 2.0) for event in [*first, AttemptStarted(0, attempt)]])
+        journal.close()
+    return run
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)], ids=["as begun", "backwards"])
+def test_of_the_results_of_several_attempts_the_first_one_that_says_something_counts(
+    run_with_three_lost_attempts: Path, order: tuple[int, ...], memory_path: Path
+) -> None:
+    """In whatever order they were written; 512 runs, each with what its three attempts left."""
+    history = store.history(run_with_three_lost_attempts)
+    assert history.started is not None
+    for left in itertools.product(FILES, repeat=3):
+        run, trained = memory_path / "copy", list[int]()
+        shutil.copytree(run_with_three_lost_attempts, run)
+        folder = str(run.absolute() / "trials/0")
+        for number in order:
+            write(Attempt(history.started.run, 0, number, {}, history.trials[0].proposal.hash, 1, folder), left[number])
+        driver.run(planned(trained), run)
+        after = settled(run, 1).trials[0]
+        counted = [n for n, what in enumerate(left) if what in OUTCOMES and settles(OUTCOMES[what])]
+        if counted:
+            assert after.outcome == OUTCOMES[left[counted[0]]]
+        assert trained == ([] if counted else [0])
+        assert len(after.attempts) == 3 + (not counted)
+        shutil.rmtree(run)
+
+
+def write(attempt: Attempt, what: str | None) -> None:
+    if what is None:
+        return
+    outcome = OUTCOMES.get(what, OUTCOMES["good"])
+    results.write_result(attempt, outcome)
+    path = Path(attempt.folder) / str(attempt.attempt) / results.FILE
+    if what == "torn":
+        path.write_bytes(path.read_bytes()[:-9])
+    elif what == "another run's":
+        path.write_bytes(path.read_bytes().replace(attempt.run.encode(), b"0" * 32))
