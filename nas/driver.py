@@ -54,6 +54,7 @@ from nas.replication import Wanted, unfinished
 from nas.results import forget_state, read_results
 from nas.schedulers.settings import whole_length
 from nas.space import Candidate
+from nas.stragglers import Stragglers
 
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -205,6 +206,7 @@ def machine(plan: Plan) -> Search:
         Wanted(config.replicate.top, config.replicate.seeds),
         scheduler,
         partial(reward.progress, config.reward),
+        None if config.cluster.kind == "inline" else Stragglers(),
     )
 
 
@@ -275,8 +277,8 @@ class _Drive:
                 if leave.asked() and not self.search.stopping:
                     happenings.append(StopRequested())
                 self._act(happenings or [Tick()])
-                if self.search.winding_down(time.time()):
-                    self.executor.wind_down()
+                if (useful := self.search.useful(time.time())) is not None:
+                    self.executor.wind_down(useful)
                 self.keeper.look()
                 if time.monotonic() >= next_look:
                     looked = time.monotonic()

@@ -16,6 +16,7 @@ import orjson
 from nas.records import (
     MACHINE_FAILURES,
     AttemptAnswered,
+    AttemptCut,
     AttemptStarted,
     AttemptStopped,
     BudgetChanged,
@@ -50,6 +51,8 @@ class AttemptRecord:
     answered: float | None = None
     outcome: Outcome | None = None
     abandoned: bool = False  # its driver is gone: nobody waits for it, though its result may still be found
+    late: bool = False  # it answered when another's answer had counted
+    cut: str = ""  # why it was cut off: it took far longer than its like
     step: int = 0  # of its last report, or what its answer says
     epochs: int = 0  # that it has trained: its steps beyond those it went on from, and those before it began anew
     replicate: int = 0  # which training of the trial it is an attempt at; 0: the search's own
@@ -60,7 +63,7 @@ class AttemptRecord:
     @property
     def running(self) -> bool:
         """Whether somebody waits for it."""
-        return self.outcome is None and not self.abandoned
+        return self.outcome is None and not self.abandoned and not self.late
 
     @property
     def host(self) -> str:
@@ -109,10 +112,9 @@ class Trial:
         """The attempts at one training of the trial: at the search's own, or at a replicate."""
         return [attempt for attempt in self.attempts if attempt.replicate == replicate]
 
-    def running_attempt(self, replicate: int = 0) -> AttemptRecord | None:
-        """The attempt at a training that somebody waits for, if any."""
-        last = next((attempt for attempt in reversed(self.attempts) if attempt.replicate == replicate), None)
-        return last if last and last.running else None
+    def running_attempts(self, replicate: int = 0) -> list[AttemptRecord]:
+        """The attempts at a training that somebody waits for: one, and near the end of a search a copy of it."""
+        return [one for one in self.training(replicate) if one.running and one.attempt >= self.since]
 
     def awaits(self, attempt: int) -> bool:
         """Whether the attempt's answer may still say how its training ends."""
@@ -170,9 +172,10 @@ class History:
     replicates_left: int = 0  # of the latest, that have not ended
     _active: float = 0.0  # seconds that earlier drivers were at it
     _driver_since: float = 0.0
+    running: dict[tuple[int, int], float] = field(default_factory=dict)  # (trial, attempt) in a slot -> since when
     _available: float = 0.0  # worker-seconds on offer, up to _available_since
     _available_since: float = 0.0
-    _busy: float = 0.0  # worker-seconds spent in attempts that are over
+    _busy: float = 0.0  # worker-seconds spent in attempts that are over, late ones and copies too
 
     def apply(self, event: Event, time: float) -> None:
         """Take in one event that happened at ``time`` (seconds since the Unix epoch)."""
@@ -204,6 +207,8 @@ class History:
                 self._trained(trial.attempts[event.attempt], event.step, reported=True)
             case AttemptStopped():
                 self.trials[event.trial].attempts[event.attempt].stopped = event.reason
+            case AttemptCut():
+                self.trials[event.trial].attempts[event.attempt].cut = event.reason
             case TrialPaused():
                 self._trial_paused(event)
             case TrialEnded():
@@ -216,7 +221,10 @@ class History:
                 trial.replicates[event.replicate - 1] = ended
                 self.replicates_left -= 1
             case LateResult():
-                self.trials[event.trial].late.append((event.attempt, event.outcome))
+                trial = self.trials[event.trial]
+                trial.attempts[event.attempt].late = True
+                trial.late.append((event.attempt, event.outcome))
+                self._is_over(event.trial, event.attempt, time)
             case RunEnded():
                 self.ended = event
                 self._abandon(time)
@@ -236,7 +244,7 @@ class History:
     def device_seconds(self, now: float | None = None) -> float:
         """Summed time that slots, of one device each, were busy with attempts, with those of no result too."""
         until = self.last_event if now is None else now
-        return self._busy + sum(max(0.0, until - attempt.started) for attempt in self._running())
+        return self._busy + sum(max(0.0, until - started) for started in self.running.values())
 
     def _take_over(self, event: DriverTookOver, time: float) -> None:
         if self.epochs:
@@ -248,21 +256,21 @@ class History:
 
     def _abandon(self, time: float) -> None:
         """Nobody waits any more, since ``time``, for what was running."""
-        for attempt in self._running():
-            attempt.abandoned = True
-            self._busy += time - attempt.started
+        for number, attempt in list(self.running):
+            self.trials[number].attempts[attempt].abandoned = True
+            self._is_over(number, attempt, time)
         for trial in self.open.values():
             if trial.state == "running":
                 trial.state = "pending"
 
-    def _running(self) -> list[AttemptRecord]:
-        """The attempts that somebody waits for."""
-        found = [attempt for trial in self.open.values() if (attempt := trial.running_attempt())]
-        again = (trial for number in self.replicated if (trial := self.trials[number]).replicates)
-        return found + [one for trial in again for one in trial.attempts if one.running and trial.awaits(one.attempt)]
+    def _is_over(self, trial: int, attempt: int, time: float) -> None:
+        """Its slot is free; of what an earlier driver ran that is said already."""
+        if (started := self.running.pop((trial, attempt), None)) is not None:
+            self._busy += time - started
 
     def _attempt_started(self, event: AttemptStarted, time: float) -> None:
         trial = self.trials[event.trial]
+        self.running[event.trial, event.attempt] = time
         begins = 0 if event.saved is None else trial.attempts[event.saved].step
         trial.attempts.append(
             AttemptRecord(
@@ -295,12 +303,11 @@ class History:
     def _answered(self, event: AttemptAnswered, time: float) -> None:
         trial = self.trials[event.trial]
         attempt = trial.attempts[event.attempt]
-        if not attempt.abandoned:
-            self._busy += time - attempt.started
+        self._is_over(event.trial, event.attempt, time)
         attempt.outcome, attempt.answered = event.outcome, time
         self._trained(attempt, max(attempt.step, epochs_of(event.outcome)))  # reports may be lost, or there are none
         trial.answers.append(event.attempt)
-        if trial.open and trial.running_attempt() is None:
+        if trial.open and not trial.running_attempts():
             trial.state = "pending"
 
     def _trained(self, attempt: AttemptRecord, step: int, *, reported: bool = False) -> None:
@@ -343,7 +350,8 @@ class History:
         """Everything but the trials, as JSON: these are in the journal."""
         kept = {name: getattr(self, name) for name in _PLAIN}
         replicated = list(self.replicated.items())
-        return orjson.dumps({**kept, "trials": len(self.trials), "open": list(self.open), "replicated": replicated})
+        counted = {"trials": len(self.trials), "open": list(self.open), "running": list(self.running.items())}
+        return orjson.dumps({**kept, **counted, "replicated": replicated})
 
     def load(self, saved: bytes, events: Callable[[int], Iterable[tuple[Event, float]]]) -> None:
         """Take on what ``save`` returned. ``events``: those of a trial with their times, and of drivers in between.
@@ -358,6 +366,7 @@ class History:
         self.tally = Counter(state["tally"])
         self.trials = Recorded(state["trials"], events)
         self.open = {number: self.trials[number] for number in state["open"]}
+        self.running = {(trial, attempt): started for (trial, attempt), started in state["running"]}
         self.replicated = dict(state["replicated"])
 
 

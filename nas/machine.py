@@ -37,6 +37,7 @@ from nas.records import (
     Adopted,
     Answered,
     AttemptAnswered,
+    AttemptCut,
     AttemptStarted,
     AttemptStopped,
     CandidateFailure,
@@ -65,6 +66,7 @@ from nas.records import (
     WorkersChanged,
 )
 from nas.schedulers import NoScheduler, Promotion, Scheduler
+from nas.stragglers import Stragglers, judged
 from nas.verdict import RECENT, deciding, diagnosed, failure_signature, needs_fresh_child, took_down, verdict
 
 FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
@@ -88,6 +90,7 @@ class Search:
     replicate: replication.Wanted = field(default_factory=replication.Wanted)
     scheduler: Scheduler = field(default_factory=NoScheduler)
     progress: Callable[[Mapping[str, float]], float | None] = lambda metrics: None  # of a report, for the scheduler
+    stragglers: Stragglers | None = None  # None: none is cut off, and none copied
     history: History = field(default_factory=History)
     stopping: bool = False
     over: End | None = None
@@ -96,7 +99,6 @@ class Search:
     best: list[tuple[Vector, int]] = field(default_factory=list)
     _longest: int = 0  # the step that these reached, or WHOLE
     worst: Vector | None = None  # of each objective, among these
-    _running: set[tuple[int, int]] = field(default_factory=set)
     _waiting: set[int] = field(default_factory=set)  # trials that want an attempt
     _unsettled: set[int] = field(default_factory=set)  # open trials that may have to end
     _original: dict[str, int] = field(default_factory=dict)  # hash -> the trial that is trained for it
@@ -106,6 +108,7 @@ class Search:
     _repeats: int = 0  # duplicates since the last new candidate
     _counted: int = 0  # trials that the budget pays for
     _without_new_best: int = 0  # trials that ended in a row
+    _looked: float = 0.0  # when stragglers were last looked for
     _reporter: tuple[int, int] | None = None  # whose report is being handled
     _winding_up: dict[tuple[int, int], int] | None = None  # attempts that are let end -> step when that was decided
     _recent: deque[tuple[int, str]] = field(
@@ -134,7 +137,7 @@ class Search:
             case Answered(trial, attempt, outcome):
                 self._answered(trial, attempt, outcome, now, out)
             case Reported(trial, attempt, step, metrics):
-                if (trial, attempt) in self._running:
+                if (trial, attempt) in self.history.running:
                     self._reporter = (trial, attempt)
                     self._record(TrialReported(trial, attempt, step, metrics), now, out)
                     self._look_at(trial, attempt, step, now, out)
@@ -143,6 +146,7 @@ class Search:
             case Tick():
                 pass
         self._settle(now, out)
+        self._cut(now, out)
         self._start(now, out)
         self._replicate(now, out)
         self._end_if_done(now, out)
@@ -166,19 +170,31 @@ class Search:
         if not trial.awaits(attempt):
             self._record(LateResult(number, attempt, outcome), now, out)
             return
-        self._record(AttemptAnswered(number, attempt, self._scorable(trial, attempt, outcome)), now, out)
+        outcome = self._scorable(trial, attempt, judged(trial, attempt, outcome))
+        self._record(AttemptAnswered(number, attempt, outcome), now, out)
         replicate = trial.attempts[attempt].replicate
-        rival = trial.running_attempt(replicate)
-        if rival and deciding(trial, replicate) is not None:  # the result of an earlier driver's attempt came first
-            out.append(Cancel(number, rival.attempt))
+        rivals = trial.running_attempts(replicate)  # copies, or the answer is of an earlier driver's attempt
+        if rivals and deciding(trial, replicate) is not None:
+            out += [Cancel(number, rival.attempt) for rival in rivals]
 
     def _look_at(self, number: int, attempt: int, step: int, now: float, out: list[Instruction]) -> None:
         """Whether the scheduler has seen enough of a trial that has just reported; it is asked to stop once."""
-        if self.scheduler.watches and not self.history.trials[number].attempts[attempt].stopped:
+        seen = self.scheduler.watches and self._is_original(number, attempt)
+        if seen and not self.history.trials[number].attempts[attempt].stopped:
             why = self.scheduler.stops(number, self.full_length)
             if why:
                 self._record(AttemptStopped(number, attempt, step, why), now, out)
                 out.append(AskToStop(number, attempt))
+
+    def _cut(self, now: float, out: list[Instruction]) -> None:
+        """Once a second: cut off what takes far longer than its like."""
+        if self.stragglers is None or 0 <= now - self._looked < 1.0:
+            return
+        self._looked = now
+        for key in sorted(self.history.running):
+            if why := self.stragglers.too_long(self.history, key, now):
+                self._record(AttemptCut(*key, why), now, out)
+                out.append(Cancel(*key))
 
     def _scorable(self, trial: Trial, attempt: int, outcome: Outcome) -> Outcome:
         """A success without what reward or scheduler need is a failure of the objective."""
@@ -240,7 +256,7 @@ class Search:
         return bool(stopped) and not (self.full_length is not None and attempt.step >= self.full_length)
 
     def _start(self, now: float, out: list[Instruction]) -> None:
-        while not self.stopping and not self._diagnosis and len(self._running) < self.history.workers:
+        while not self.stopping and not self._diagnosis and len(self.history.running) < self.history.workers:
             if self._used_up(now):
                 return
             if (number := min(self._ready(now), default=None)) is not None:
@@ -257,8 +273,17 @@ class Search:
                     continue  # what paused may go on
                 self._record(Proposed(proposal, self._original.get(proposal.hash)), now, out)
                 self._settle(now, out)
+            elif copied := self._to_copy(now):
+                trial, one = copied
+                self._begin(trial, one.replicate, one.until, one.saved, now, out)
             else:
                 return
+
+    def _to_copy(self, now: float) -> tuple[Trial, AttemptRecord] | None:
+        """A running attempt, for an idle worker, when nothing else will come."""
+        if self.stragglers is None or self._waiting or not (self._enough(now) or self._exhausted()):
+            return None
+        return self.stragglers.to_copy(self.history, now)
 
     def _launch(self, number: int, now: float, out: list[Instruction]) -> None:
         """A trial's first attempt, or once more what its last one was to do."""
@@ -272,7 +297,7 @@ class Search:
         if self.scheduler.name == "none" or self._stops(now):
             return None
         no_more = self._trials_are_up() or bool(self._exhausted())
-        return self.scheduler.promotion(closing=no_more and not self._running and not self._waiting)
+        return self.scheduler.promotion(closing=no_more and not self.history.running and not self._waiting)
 
     def _promote(self, promotion: Promotion, now: float, out: list[Instruction]) -> None:
         trial = self.history.trials[promotion.trial]
@@ -308,7 +333,7 @@ class Search:
         """When the search has ended by itself: say which trials are to be replicated, unless all of them are."""
         if (
             not self.replicate.seeds
-            or self._running
+            or self.history.running
             or self._waiting
             or self._diagnosis
             or self._wanting()
@@ -329,7 +354,7 @@ class Search:
             self._cut_off(now, out)
         elif self.budget.epochs_are_up(self.history):
             self._wind_up(now, out)
-        elif self._running:
+        elif self.history.running:
             return
         elif not self.stopping and (self._waiting or self._wanting() or self._promotion(now)):
             return  # for a slot
@@ -353,12 +378,12 @@ class Search:
         to stop, and cut off when it has gone on for two epochs all the same.
         """
         if self._winding_up is None:
-            self._winding_up = {key: self._step(key) for key in self._running if self._trained_its_last(key)}
-            out.extend(Cancel(*key) for key in sorted(self._running - self._winding_up.keys()))
+            self._winding_up = {key: self._step(key) for key in self.history.running if self._trained_its_last(key)}
+            out.extend(Cancel(*key) for key in sorted(self.history.running.keys() - self._winding_up.keys()))
             if self.full_length is None:
                 out.extend(AskToStop(*key) for key in self._winding_up)
         heeding = {key for key, then in self._winding_up.items() if self._step(key) < then + 2}
-        if not heeding & self._running:
+        if not heeding & self.history.running.keys():
             self._cut_off(now, out)
 
     def _trained_its_last(self, key: tuple[int, int]) -> bool:
@@ -373,7 +398,7 @@ class Search:
         return self.history.trials[trial].attempts[attempt]
 
     def _cut_off(self, now: float, out: list[Instruction]) -> None:
-        cut = len(({trial for trial, _ in self._running} & self.history.open.keys()) | self._waiting)
+        cut = len(({trial for trial, _ in self.history.running} & self.history.open.keys()) | self._waiting)
         words = f": {cut} trial{'s were' if cut > 1 else ' was'} cut off, and not counted" if cut else ""
         if self.replicate.seeds and self.history.replicates_left:
             words += f"{',' if cut else ':'} {self.history.replicates_left} replicates have not ended"
@@ -381,14 +406,16 @@ class Search:
 
     def _end(self, end: End, now: float, out: list[Instruction]) -> None:
         self.over = end
-        out.extend(Cancel(*key) for key in sorted(self._running))
+        out.extend(Cancel(*key) for key in sorted(self.history.running))
         self._record(RunEnded(end.reason, end.message, self.digest(), end.look_at), now, out)
         out.append(end)
 
-    def winding_down(self, now: float) -> bool:
-        """Whether nothing will be started any more but another attempt of what runs: no replicates, no promotions."""
+    def useful(self, now: float) -> int | None:
+        """How many workers still are, when only other attempts at what runs may yet be started; None before that."""
         more_to_come = self._waiting or self.replicate.seeds or self.scheduler.name != "none"
-        return not more_to_come and (self._enough(now) or bool(self._exhausted()))
+        if more_to_come or not (self._enough(now) or self._exhausted()):
+            return None
+        return len(self.history.running) + (self.stragglers.may_be_copied(self.history) if self.stragglers else 0)
 
     def _enough(self, now: float) -> bool:
         """Whether no trial more is to be proposed; what runs may end."""
@@ -430,35 +457,38 @@ class Search:
             case Taught(lessons=lessons) if isinstance(self.controller, Teachable):
                 self.controller.teach([(lesson, self._result(lesson)) for lesson in lessons])
             case DriverTookOver():
-                self._running.clear()
                 self._waiting = {n for n, t in self.history.open.items() if self._wants_attempt(t)}
                 self._unsettled |= self._waiting  # some may have been lost too often
             case Proposed():
                 self._proposed(event)
             case AttemptStarted(trial, attempt, _, replicate, until):
                 self._waiting.discard(trial)
-                self._running.add((trial, attempt))
                 if paused is not None:
                     self.scheduler.promoted(trial, paused, until)
-                if not replicate:
+                if not replicate and self._is_original(trial, attempt):
                     self.scheduler.began(trial)
-            case TrialReported(trial, _, step, metrics) if self.scheduler.watches:
-                if (value := self.progress(metrics)) is not None:
+            case TrialReported(trial, attempt, step, metrics) if self.scheduler.watches:
+                if self._is_original(trial, attempt) and (value := self.progress(metrics)) is not None:
                     self.scheduler.reported(trial, step, value)
             case AttemptAnswered(trial, attempt):
-                self._running.discard((trial, attempt))
+                if self.stragglers is not None:
+                    self.stragglers.answered(self.history.trials[trial], attempt)
                 if trial in self.history.open:
                     self._unsettled.add(trial)
-                    if self.history.trials[trial].running_attempt() is None:
+                    if not self.history.trials[trial].running_attempts():
                         self._waiting.add(trial)
-            case LateResult(trial, attempt):
-                self._running.discard((trial, attempt))
+            case LateResult(trial):
                 if trial not in self.history.open:
                     self._close(event)
             case TrialPaused():
                 self._trial_paused(event)
             case TrialEnded():
                 self._trial_ended(event)
+
+    def _is_original(self, trial: int, attempt: int) -> bool:
+        """Whether no other runs that began before it: a copy is nothing to a scheduler."""
+        running = self.history.trials[trial].running_attempts()
+        return not running or running[0].attempt == attempt
 
     def _paused(self, event: Event) -> int | None:
         """The rung at which the trial waits that an event promotes; None for any other event."""
@@ -569,17 +599,18 @@ class Search:
         self._closed = sha256(self._closed.encode() + orjson.dumps(what, default=str)).hexdigest()
 
     def _wants_attempt(self, trial: Trial) -> bool:
-        return trial.duplicate_of is None and not trial.proposal.invalid and trial.running_attempt() is None
+        return trial.duplicate_of is None and not trial.proposal.invalid and not trial.running_attempts()
 
     # Snapshot --------------------------------------------------------------------------------------------------------
 
     def save(self) -> bytes:
         """The state but for history and controller, as JSON."""
         kept = {name: getattr(self, name) for name in _PLAIN}
-        sets = {name: list(getattr(self, name)) for name in (*_SETS, "_running", "_recent")}
+        sets = {name: list(getattr(self, name)) for name in (*_SETS, "_recent")}
         duplicates = list(self._duplicates.items())
         best = {"best": self.best, "worst": self.worst, "scheduler": self.scheduler.save()}
-        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, **best})
+        stragglers = self.stragglers.save() if self.stragglers else []
+        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, **best, "stragglers": stragglers})
 
     def load(self, state: bytes, history: History) -> None:
         """Take on what ``save`` returned, with the history of then; the controller's state is loaded apart."""
@@ -589,12 +620,13 @@ class Search:
             setattr(self, name, data[name])
         for name in _SETS:
             setattr(self, name, set(data[name]))
-        self._running = {(trial, attempt) for trial, attempt in data["_running"]}
         self._recent = deque(((trial, how) for trial, how in data["_recent"]), RECENT)
         self._duplicates = dict(data["_duplicates"])
         self.best = [(tuple(reward), trial) for reward, trial in data["best"]]
         self.worst = data["worst"] and tuple(data["worst"])
         self.scheduler.load(data["scheduler"])
+        if self.stragglers:
+            self.stragglers.load(data["stragglers"])
 
 
 _PLAIN = ("_original", "_repeats", "_counted", "_without_new_best", "_longest", "_diagnosis", "_closed")

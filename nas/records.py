@@ -328,6 +328,16 @@ class AttemptStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptCut:
+    """It took far longer than its like (stragglers.py), and is cut off."""
+
+    trial: int
+    attempt: int
+    reason: str
+    event: str = field(default="attempt_cut", init=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TrialPaused:
     """It reached its rung and waits there; a later attempt may go on."""
 
@@ -401,6 +411,7 @@ Event = (
     | AttemptAnswered
     | TrialReported
     | AttemptStopped
+    | AttemptCut
     | TrialPaused
     | TrialEnded
     | ReplicationBegun

@@ -60,7 +60,7 @@ def unfinished(history: History) -> Iterator[tuple[Trial, int]]:
 
 def waiting(history: History) -> Iterator[tuple[int, int]]:
     """(trial, replicate) of what wants an attempt."""
-    return ((trial.number, one) for trial, one in unfinished(history) if trial.running_attempt(one) is None)
+    return ((trial.number, one) for trial, one in unfinished(history) if not trial.running_attempts(one))
 
 
 def _ended(trial: Trial, replicate: int) -> bool:

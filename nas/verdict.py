@@ -43,7 +43,7 @@ def deciding(trial: Trial, replicate: int = 0) -> int | None:
     if (number := took_down(trial, replicate)) is not None:
         return number
     tried = [attempt for attempt in trial.training(replicate) if attempt.attempt >= trial.since]
-    if sum(attempt.lost for attempt in tried) > MACHINE_RETRIES and not tried[-1].running:
+    if sum(attempt.lost for attempt in tried) > MACHINE_RETRIES and not any(attempt.running for attempt in tried):
         return tried[-1].attempt
     return None
 
@@ -75,9 +75,11 @@ def _alike(one: AttemptRecord, other: AttemptRecord) -> bool:
 
 
 def needs_fresh_child(trial: Trial, replicate: int = 0) -> bool:
-    """Whether an earlier attempt failed in a way that a reused child may be to blame for."""
-    outcomes = (attempt.outcome for attempt in trial.training(replicate))
-    return any(isinstance(outcome, Failed) and outcome.kind in SUSPECT_WHEN_REUSED for outcome in outcomes)
+    """Whether an earlier attempt failed, or took so long, in a way that a reused child may be to blame for."""
+    return any(
+        attempt.cut or (isinstance(attempt.outcome, Failed) and attempt.outcome.kind in SUSPECT_WHEN_REUSED)
+        for attempt in trial.training(replicate)
+    )
 
 
 def failure_signature(outcome: Outcome | None) -> str:

@@ -5,7 +5,7 @@
     wait(timeout)     -> happenings since the last call, after at least one came or ``timeout`` seconds passed
     stop(trial, attempt)     has the attempt's reports return True, from the next one on; it still answers
     cancel(trial, attempt)   the attempt is wanted no more; it may still answer
-    wind_down()              nothing new will be started: workers that are idle may go
+    wind_down(workers)       so many are still of use: others that are idle may go
     close()              ends every process that the executor started
 
 Every started attempt is answered exactly once by this executor: with its outcome, or with Failed("lost", ...) when its
@@ -29,6 +29,6 @@ class Executor(Protocol):
 
     def wait(self, timeout: float) -> Sequence[Happening]: ...
 
-    def wind_down(self) -> None: ...
+    def wind_down(self, workers: int) -> None: ...
 
     def close(self) -> None: ...

@@ -172,7 +172,7 @@ class DaskExecutor:
         self._released: set[str] = set()  # that were told to go
         self._slots = 0  # as last announced
         self._longest = 0.0  # seconds that an attempt took
-        self._winding_down = False
+        self._useful: int | None = None  # so many workers are still, when nothing new will come; None: all are
         self._gone_since: float | None = None  # time.monotonic() since when the scheduler does not answer
         self._running: dict[str, tuple[Attempt, Any]] = {}  # key -> attempt, future
         self._began: dict[str, float] = {}  # key of what runs -> time.monotonic()
@@ -225,9 +225,10 @@ class DaskExecutor:
         if self.members:
             self.members.close()
 
-    def wind_down(self) -> None:
-        if self.members and not self._winding_down:
-            self._winding_down = self.members.want(max(1, len(self._running) + len(self._waiting)))
+    def wind_down(self, workers: int) -> None:
+        useful = max(1, workers, len(self._running) + len(self._waiting))
+        if self.members and self.members.want(useful):
+            self._useful = useful
 
     def _require_scheduler(self) -> None:
         """Raises Interrupted where the scheduler is gone for good: nothing that waits for it would ever go on."""
@@ -251,10 +252,14 @@ class DaskExecutor:
         """Let the idle workers go that are of no more use, and announce how many slots there are."""
         for address, key in self._workers.items():
             idle = key is None and address not in self._released
-            if idle and (not self._usable(address) or (self._winding_down and not self._waiting)):
+            if idle and (not self._usable(address) or self._spare()):
                 self._released.add(address)
                 self.client.run(leave_on_worker, self.name, workers=[address], wait=False, on_error="ignore")
         self._announce()
+
+    def _spare(self) -> bool:
+        """Whether there are more workers than will be of use."""
+        return self._useful is not None and len(self._workers) - len(self._released) > self._useful
 
     def _announce(self) -> None:
         """A worker that is to leave is a slot for as long as its attempt runs."""
@@ -289,10 +294,17 @@ class DaskExecutor:
             room = self._room()
             fitting = [one for one in free if room is None or room.takes(self._gpus[one], attempt.fresh)]
             if fitting:
-                address = next((one for one in fitting if self._hosts.get(one) not in attempt.avoid), fitting[0])
+                avoid = {*attempt.avoid, *self._hosts_of(attempt.trial)}  # a copy is of most use elsewhere
+                address = next((one for one in fitting if self._hosts.get(one) not in avoid), fitting[0])
                 free.remove(address)
                 self._waiting.remove(attempt)
                 self._submit(attempt, address)
+
+    def _hosts_of(self, trial: int) -> list[str]:
+        """Where attempts of the trial run."""
+        return [
+            self._hosts.get(a, "") for a, key in self._workers.items() if key and self._running[key][0].trial == trial
+        ]
 
     def _submit(self, attempt: Attempt, address: str) -> None:
         self._count += 1

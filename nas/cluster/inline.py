@@ -59,7 +59,7 @@ class InlineExecutor:
         self.happenings.clear()
         return happenings
 
-    def wind_down(self) -> None:
+    def wind_down(self, workers: int) -> None:
         pass
 
     def close(self) -> None:

@@ -123,7 +123,9 @@ def of(
         "pending" if trial.state == "running" and trial.number not in numbers else trial.state
         for trial in history.open.values()
     )
-    running_now = [_running(trial, trial.attempts[-1], now or history.last_event) for trial in running]
+    running_now = [
+        _running(trial, attempt, now or history.last_event) for trial in running for attempt in trial.running_attempts()
+    ]
     running_now += [
         _running(trial, attempt, now or history.last_event)
         for trial in (trials[number] for number in history.replicated if alive)

@@ -13,7 +13,7 @@ import pytest
 from process_tree import LOOPBACK, command, descendants, listeners
 
 import nas
-from nas import driver, store
+from nas import driver, store, stragglers
 from nas.cluster.dask import DaskExecutor
 from nas.cluster.environment import environment
 from nas.cluster.local import LocalDask
@@ -81,6 +81,27 @@ def test_a_candidate_that_kills_its_workers_is_tried_on_another_host_and_then_se
     assert [trial.state for trial in ended.history.trials.values()] == ["completed", "failed", "completed"]
     assert killer.outcome.kind == "crashed"
     assert sorted(attempt.host for attempt in killer.attempts) == ["n1", "n2"]
+
+
+def test_a_hanging_attempt_is_cut_off_and_the_last_one_is_overtaken_by_its_copy(tmp_path, monkeypatch):
+    """Two hang for ever, of which only others' lengths tell; without a deadline nothing else would end them."""
+    monkeypatch.setattr(stragglers, "FLOOR", 2.0)
+    monkeypatch.setattr(stragglers, "COPIED_FLOOR", 0.5)
+
+    def objective(candidate, context):
+        began = tmp_path / f"began-{context.trial}"
+        if context.trial in (0, 13) and not began.exists():
+            began.touch()
+            time.sleep(600)
+        time.sleep(0.05)
+        return float(context.trial)
+
+    run = nas.search(SPACE, objective, trials=14, controller="random", cluster={"workers": 2}, run=tmp_path / "run")
+    trials = run.history.trials
+    assert [trial.state for trial in trials.values()] == ["completed"] * 14
+    assert trials[0].attempts[0].cut.startswith("cut off after")
+    assert [(attempt, outcome.kind) for attempt, outcome in trials[13].late] == [(0, "preempted")]
+    assert run.history.ended.digest == store.history(tmp_path / "run").ended.digest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)

@@ -61,8 +61,8 @@ class Watched:
     def cancel(self, trial: int, attempt: int) -> None:
         self.inner.cancel(trial, attempt)
 
-    def wind_down(self) -> None:
-        self.inner.wind_down()
+    def wind_down(self, workers: int) -> None:
+        self.inner.wind_down(workers)
 
     def close(self) -> None:
         self.inner.close()
