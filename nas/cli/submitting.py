@@ -29,7 +29,7 @@ def submit(
         str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="KIND", help="slurm, pbs; else cluster.kind of the config.")
+        str | None, typer.Option("--to", metavar="KIND", help="slurm, pbs, script; else cluster.kind of the config.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder, on a disk that all nodes see.")
@@ -119,16 +119,17 @@ def cancel(
 
 def submitted(plan: Plan, folder: Path, json: bool, *, dry_run: bool = False) -> None:
     """Submit the run, and say so; or only show the scripts. Raises InputError where the plan's cluster has no jobs."""
-    from nas.cluster.settings import BATCH
+    from nas.cluster.settings import SUBMITTED
     from nas.errors import InputError
     from nas.submit import command
 
-    if plan.config.cluster.kind not in BATCH:
-        kinds = f"{', '.join(BATCH[:-1])} or {BATCH[-1]}"
+    if plan.config.cluster.kind not in SUBMITTED:
+        kinds = f"{', '.join(SUBMITTED[:-1])} or {SUBMITTED[-1]}"
         raise InputError(f"cluster.kind is {plan.config.cluster.kind}, which has no jobs; say --to {kinds}")
     if dry_run:
         scripts = command.scripts(plan, folder)
-        print_result(as_json(scripts) if json else "\n".join(f"# {role}.sh\n{text}" for role, text in scripts.items()))
+        texts = [f"# {name}\n{text}" for name, text in scripts.items()] if len(scripts) > 1 else scripts.values()
+        print_result(as_json(scripts) if json else "\n".join(texts))
         return
     done = command.submit(plan, folder)
     print_result(as_json(done.plain()) if json else done.page())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.cluster import Executor
-from nas.cluster.settings import BATCH, ClusterSettings
+from nas.cluster.settings import BATCH, SUBMITTED, ClusterSettings
 from nas.cluster.sharing import MOST, Sharing
 from nas.durable import within
 from nas.errors import InputError
@@ -79,7 +79,7 @@ def connect(
         members = LocalDask([environment(threads, gpu) for gpu in slots.gpus], _logs(folder), sharing)
     else:
         members = _members(settings, folder, name, keep_jobs)
-    if settings.kind in BATCH and memory:
+    if settings.kind in SUBMITTED and memory:
         memory = int(memory * HOST_SHARE)  # so that a child that takes too much is ended by us, not with its job
     try:
         return DaskExecutor(
@@ -109,7 +109,7 @@ def _members(settings: ClusterSettings, folder: Path | None, name: str, keep_job
     if folder is None or logs is None:
         raise InputError(f"cluster.kind {settings.kind} needs a run's folder, which workers on other hosts reach")
     batch = Batch.prepare(folder)
-    supply = batch.supply(name, settings, keep=keep_jobs)
+    supply = batch.supply(name, settings, keep=keep_jobs) if settings.kind in BATCH else None
     return BatchWorkers(folder / FOLDER, logs, interface=settings.interface, supply=supply)
 
 
@@ -120,6 +120,8 @@ def _logs(folder: Path | None) -> Path | None:
 
 def check(settings: ClusterSettings) -> None:
     """Raises InputError where this host cannot be the one that such a cluster is used from; before a run's folder."""
+    if settings.kind in SUBMITTED and settings.kind not in BATCH:
+        raise InputError(f"cluster.kind {settings.kind} starts nothing by itself; write it with nas submit")
     if settings.kind in BATCH:
         from nas.cluster import tls
         from nas.cluster.batch.commands import here
@@ -136,7 +138,7 @@ def check(settings: ClusterSettings) -> None:
 
 def no_gpus(settings: ClusterSettings) -> bool:
     """Whether no slot will have a GPU. Of somebody's Dask cluster that is not known."""
-    if settings.kind in BATCH:
+    if settings.kind in SUBMITTED:
         return not settings.gpus_per_worker
     if settings.kind in ("address", "scheduler_file"):
         return False

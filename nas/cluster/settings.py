@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,8 +22,13 @@ from pydantic import (
 from nas.cluster import options
 from nas.documents import Bytes, parse_seconds
 
-Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs"]
+Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs", "script"]
 BATCH: tuple[Kind, ...] = ("slurm", "pbs")  # whose workers are jobs
+SUBMITTED: tuple[Kind, ...] = (*BATCH, "script")  # whose search may be elsewhere
+LACKS: Mapping[Kind, Sequence[str]] = {  # words that mean nothing there
+    "pbs": ("nodes",),
+    "script": ("nodes", "partition", "account", "options", "time", "controller_time"),
+}
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:
@@ -134,6 +140,6 @@ class ClusterSettings(BaseModel):
             raise ValueError(f"kind is {self.kind}: say {self.kind}, too")
         if self.slots_per_gpu is not None and self.kind != "local":
             raise ValueError(f"slots_per_gpu divides the GPUs of this host (kind local), and not those of {self.kind}")
-        if self.kind in BATCH and self.kind != "slurm" and self.nodes is not None:
-            raise ValueError(f"kind is {self.kind}, which has a job for each worker: leave nodes out")
+        if lacking := [word for word in LACKS.get(self.kind, ()) if getattr(self, word)]:
+            raise ValueError(f"kind is {self.kind}, which knows no {', '.join(lacking)}: leave that out")
         return self

@@ -10,15 +10,39 @@ from pathlib import Path
 from typing import Any
 
 from nas import driver
-from nas.cluster import connect
-from nas.cluster.batch import jobs, record
+from nas.cluster import connect, tls
+from nas.cluster.batch import jobs, record, shell
 from nas.cluster.batch.commands import here
 from nas.cluster.batch.run import ROLES, Batch
 from nas.cluster.batch.system import Queued, system
+from nas.cluster.settings import BATCH
+from nas.durable import write_whole
 from nas.errors import InputError, SearchFailed
 from nas.plan import Plan
 
 UNKNOWN_ID = "0" * 12  # stands in a dry run for the id that a submitted run gets
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A run whose processes somebody else starts, by a file that was written."""
+
+    folder: Path
+    file: Path
+    start: str  # commands
+    end: str
+    logs: str
+
+    def plain(self) -> dict[str, Any]:
+        return dict(self._rows(), folder=str(self.folder))
+
+    def page(self) -> str:
+        return _page(self._rows())
+
+    def _rows(self) -> Sequence[tuple[str, str]]:
+        watch = _command("status", self.folder, "--watch")
+        return [("file", str(self.file)), ("start", self.start), ("logs", self.logs), ("watch", watch),
+                ("end", self.end)]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +70,23 @@ class Submitted:
             ("watch", _command("status", self.folder, "--watch")),
             ("cancel", _command("cancel", self.folder)),
         ]
-        return "".join(f"{name:<11} {words}\n" for name, words in rows)
+        return _page(rows)
 
 
 def scripts(plan: Plan, folder: Path) -> dict[str, str]:
-    """The scripts that ``submit`` would submit, by role. Raises InputError."""
-    batch = Batch.of(folder) or Batch(folder, UNKNOWN_ID)
+    """What ``submit`` would submit or write, by role or by the file's name. Raises InputError."""
+    kind, batch = plan.config.cluster.kind, Batch.of(folder) or Batch(folder, UNKNOWN_ID)
     with plan.config.blaming("cluster"):
-        return {
-            role: system(plan.config.cluster.kind).render(batch.job(role, plan.config.name, plan.config.cluster))
-            for role in ROLES
-        }
+        both = {role: batch.job(role, plan.config.name, plan.config.cluster) for role in ROLES}
+        match kind:
+            case "script":
+                return {shell.FILE: shell.render(both["controller"], both["workers"])}
+            case _:
+                return {role: system(kind).render(job) for role, job in both.items()}
 
 
-def submit(plan: Plan, folder: Path) -> Submitted:
-    """Begin the run here, or record what ``plan`` changes about it, and submit its controller and workers.
+def submit(plan: Plan, folder: Path) -> Submitted | Written:
+    """Begin the run here, or record what ``plan`` changes about it; then submit it, or write by what it is started.
 
     Raises:
         InputError: a job is refused (in the batch system's words), this host has no such system, or the run's
@@ -68,8 +94,20 @@ def submit(plan: Plan, folder: Path) -> Submitted:
         RunHeld: a driver is alive on the run.
         SearchFailed: the batch system does not answer.
     """
-    settings, name = plan.config.cluster, plan.config.name
     scripts(plan, folder)  # refused before there is a folder
+    if plan.config.cluster.kind in BATCH:
+        return _submit(plan, folder)
+    tls.require_cryptography()
+    driver.begin(plan, folder)
+    Batch.prepare(folder)
+    ((name, text),) = scripts(plan, folder).items()
+    file = folder / jobs.FOLDER / name
+    write_whole(file, text.encode(errors="surrogateescape"), mode=0o755)
+    return Written(folder, file, shlex.join(["bash", str(file)]), "Ctrl-C", f"{(folder / jobs.LOGS).absolute()}/*.log")
+
+
+def _submit(plan: Plan, folder: Path) -> Submitted:
+    settings, name = plan.config.cluster, plan.config.name
     connect.check(settings)
     batch = Batch.of(folder)
     if batch and (there := batch.active("controller")):
@@ -95,6 +133,8 @@ def cancel(folder: Path) -> list[str]:
     batch = Batch.of(folder)
     if batch is None:
         raise InputError(f"{folder}: this run was never submitted, and has no jobs")
+    if not batch.systems():
+        raise InputError(f"{folder}: its processes are no jobs of a batch system; end them as they were started")
     return batch.cancel()
 
 
@@ -156,6 +196,10 @@ def _words(job: Queued) -> str:
 
 def _few(ids: Sequence[str], most: int = 8) -> str:
     return " ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+
+
+def _page(rows: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"{name:<11} {words}\n" for name, words in rows)
 
 
 def _command(verb: str, folder: Path, *flags: str) -> str:

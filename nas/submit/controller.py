@@ -18,6 +18,7 @@ from pathlib import Path
 from nas import driver, plan, provenance, store
 from nas.cluster.batch.run import Batch
 from nas.cluster.batch.system import system
+from nas.cluster.settings import BATCH
 from nas.driver import Ended, Observer
 from nas.errors import Interrupted, NasError
 from nas.machine import Search
@@ -82,6 +83,8 @@ def _go_on(folder: Path, until: tuple[float, float] | None) -> int:
 def _begin_again(batch: Batch, planned: Plan) -> int | None:
     """Have the job requeued, which ends this process; else submit another one. The exit code that this asks for."""
     cluster = planned.config.cluster
+    if cluster.kind not in BATCH:
+        return None  # who started this process sees by its exit code that it is to be started again
     mine = system(cluster.kind)
     own = mine.own_job()
     if own and (code := mine.begin_again(own)) is not None:

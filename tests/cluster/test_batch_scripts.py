@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nas.cluster.batch import jobs
+from nas.cluster.batch import jobs, shell
 from nas.cluster.batch.jobs import Job
 from nas.cluster.batch.script import hours
 from nas.cluster.batch.slurm import walltime
@@ -41,7 +41,7 @@ hostile = st.one_of(
 
 
 MARK = {"slurm": "#SBATCH", "pbs": "#PBS"}
-JOB = {"pbs": "${PBS_JOBID:-$$}"}  # in the name of the log that a script opens
+JOB = {"pbs": "${PBS_JOBID:-$$}", "script": "$HOSTNAME-$BASHPID"}  # in the name of the log that a script opens
 
 
 def workers(folder: Path = Path("/runs/fashion"), *, cwd: str = "/home/me", kind: str = "slurm", **said: object) -> Job:
@@ -49,22 +49,33 @@ def workers(folder: Path = Path("/runs/fashion"), *, cwd: str = "/home/me", kind
     return dataclasses.replace(job, folder=Path(cwd))
 
 
+def controller_of(job: Job) -> Job:
+    """The controller that such workers go with."""
+    made = jobs.controller("fashion", "0123456789ab", job.logs.parent, job.settings)
+    return dataclasses.replace(made, folder=job.folder)
+
+
 def render(job: Job) -> str:
+    if job.settings.kind == "script":
+        return shell.render(controller_of(job), job)
     return system(job.settings.kind).render(job)
 
 
-def commands(script: str, tmp_path: Path) -> list[list[str]]:
-    """What bash itself makes of the script: words of every command but export, which it runs."""
-    stubs = "".join(
-        f"{name}() {{ printf '%s\\0' {name} \"$@\"; printf '\\n\\0'; }}\n"
-        for name in ("module", "cd", "exec", "trap", "date")
-    )
+def commands(script: str, tmp_path: Path, *arguments: str, shown: int = 0) -> list[list[str]]:
+    """What bash itself makes of the script: words of every command but export, which it runs.
+
+    After those of exec come the values, then, of ``shown`` variables: V0, V1, ...
+    """
+    say = "printf '%s\\0' {} \"$@\"; printf '\\n\\0'; "
+    values = "".join(f"printf '%s\\0' \"${{V{number}}}\"; printf '\\n\\0'; " for number in range(shown))
+    stubs = "".join(f"{name}() {{ {say.format(name)}}}\n" for name in ("module", "cd", "trap", "date"))
+    stubs += f"exec() {{ {say.format('exec')}{values}}}\n"
     file = tmp_path / "script.sh"
     file.write_bytes(f"{stubs}{script}".encode(errors="surrogateescape"))
     assert subprocess.run([BASH, "-n", file], capture_output=True).stderr == b""
-    printed = subprocess.run([BASH, file], capture_output=True, check=True, cwd=tmp_path, env={"PATH": ""}).stdout
+    ran = subprocess.run([BASH, file, *arguments], capture_output=True, check=True, cwd=tmp_path, env={"PATH": ""})
     found: list[list[str]] = [[]]
-    for word in os.fsdecode(printed).split("\0")[:-1]:
+    for word in os.fsdecode(ran.stdout).split("\0")[:-1]:
         found.append([]) if word == "\n" else found[-1].append(word)
     return found[:-1]
 
@@ -78,7 +89,7 @@ def without_log(script: str) -> tuple[str, list[str]]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from(BATCH),
+    kind=st.sampled_from([*BATCH, "script"]),
     values=st.lists(hostile, max_size=3), modules=st.lists(hostile, max_size=2), option=st.none() | hostile,
     word=st.none() | hostile, python=st.none() | hostile, image=st.none() | hostile, cwd=hostile, folder=hostile,
 )  # fmt: skip
@@ -103,21 +114,21 @@ def test_a_script_is_parsed_back_into_what_was_meant(
         job = workers(Path("/runs") / folder, cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=3, **accepted)
     except (InputError, ValueError):
         job = workers(cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=3, **accepted)
-    script = render(job)
     place = tmp_path_factory.mktemp("script")
-    shown = "".join(f"builtin printf '%s\\0' \"${{V{n}}}\"; builtin printf '\\n\\0'\n" for n in range(len(values)))
-    script, log = without_log(script)
-    read = commands(script + (shown if "environment" in accepted else ""), place)
-    modules_read = [["module", "load", module] for module in accepted.get("modules", ())]
     environment = [[value] for value in accepted.get("environment", {}).values()]
-    cut = len(read) - len(environment)
+    script, log = without_log(render(job))
+    read = commands(script, place, "worker", "3", shown=len(environment))
+    modules_read = [["module", "load", module] for module in accepted.get("modules", ())]
     (run,) = [words for words in read if words[0] == "exec"]
     assert run[1:-1] == [*job.command, "--started"]  # and then what `date` printed
     before = [["trap", "", "USR1"], *modules_read, ["cd", "--", str(job.folder)]]
-    assert read[:cut] == [*before, run]
-    assert read[cut:] == environment
+    assert read == [*before, run, *environment]
     assert sorted(path.name for path in place.iterdir()) == ["script.sh"], "a value was run"
-    assert log == ([] if kind == "slurm" else [f">>{job.logs}/workers-{JOB[kind]}.log", "2>&1"])
+    assert log[-2:] == ([] if kind == "slurm" else [f">>{job.logs}/workers-{JOB[kind]}.log", "2>&1"])
+    if kind == "script":
+        (run,) = [words for words in commands(script, place, "controller") if words[0] == "exec"]
+        assert run[1:-1] == [*controller_of(job).command, "--started"]
+        return
     directives = [line for line in script.split("\n") if line.startswith(f"{MARK[kind]} -")]
     assert all(re.fullmatch(r"\S+ (--?[A-Za-z0-9-]+([= ][^\s'\"\\#;$`<>]+)?)", line) for line in directives)
     head = ["#!/bin/bash", *directives]
@@ -204,6 +215,16 @@ def test_the_scripts_are_these(kind, role, monkeypatch):
     job = dataclasses.replace(make("fashion", "0123456789ab", Path("/runs/fashion"), said), folder=Path("/home/me"))
     golden = GOLDEN / f"{kind}_{role}.sh"
     assert render(job) == golden.read_text()
+
+
+def test_the_shell_file_is_this(monkeypatch):
+    said = ClusterSettings(
+        kind="script", workers=2, gpus_per_worker=2, memory="8G", virtual_environment="/home/me/my venv"
+    )
+    job = dataclasses.replace(
+        jobs.workers("fashion", "0123456789ab", Path("/runs/fashion"), said), folder=Path("/home/me")
+    )
+    assert render(job) == (GOLDEN / "run.sh").read_text()
 
 
 def test_the_python_that_submits_runs_the_jobs_unless_another_is_named():

@@ -1,0 +1,98 @@
+"""`nas submit --to script`: the shell file is run here, or nobody would know that it brings a search to its end."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from nas import cli, store
+from nas.errors import InputError
+
+CONFIG = """
+space: digits_cnn
+task: {dataset: digits, validation: 0.2}
+controller: random
+budget: {trials: 2}
+train: {epochs: 1, precision: fp32}
+cluster: {kind: script, workers: 2, memory: 800M}
+"""
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch, capsys):
+    """What `nas submit --json` says, with these words more."""
+    pytest.importorskip("cryptography")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "mine.yaml").write_text(CONFIG)
+
+    def call(*words: str) -> dict:
+        cli.app(["submit", "mine.yaml", "--run", "run", *words, "--json"], standalone_mode=False)
+        return json.loads(capsys.readouterr().out)
+
+    return call
+
+
+def processes(run: Path) -> list[int]:
+    """Those that have the run's folder in their words."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and os.fsencode(run) in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_the_shell_file_runs_the_search_to_its_end_and_leaves_no_process(written, tmp_path):
+    said = written()
+    assert said["start"] == "bash run/cluster/run.sh"
+    done = subprocess.run(said["start"].split(), timeout=200, stdin=subprocess.DEVNULL)
+    logs = "".join(path.read_text() for path in (tmp_path / "run" / "logs").glob("controller-*.log"))
+    assert done.returncode == 0, logs
+    history = store.history(tmp_path / "run")
+    assert (history.ended.reason, history.tally["completed"]) == ("budget", 2)
+    assert len(list((tmp_path / "run" / "logs").glob("workers-*.log"))) == 2
+    assert processes(tmp_path / "run") == []
+    with pytest.raises(InputError, match="no jobs of a batch system"):
+        cli.app(["cancel", "run"], standalone_mode=False)
+
+
+@pytest.mark.timeout(240)
+def test_sigterm_ends_all_of_it_and_the_run_can_go_on(written, tmp_path):
+    started = subprocess.Popen(written("--set", "budget.trials=1000")["start"].split(), stdin=subprocess.DEVNULL)
+    run, until = tmp_path / "run", time.monotonic() + 200
+    while not (run / "cluster" / "scheduler.json").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(processes(run)) >= 3
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(60) == 75
+    assert processes(run) == []
+    assert not (run / "cluster" / "scheduler.json").exists() and store.history(run).ended is None
+
+
+def test_a_dry_run_prints_the_file_and_writes_nothing(written, tmp_path, capsys):
+    cli.app(["submit", "mine.yaml", "--run", "run", "--dry-run"], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert text.startswith("#!/bin/bash\n")
+    assert subprocess.run([shutil.which("bash"), "-n"], input=text, text=True).returncode == 0
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--time", "01:00:00"], "which knows no time"),
+        (["--partition", "gpu", "--nodes", "2"], "which knows no nodes, partition"),
+    ],
+)
+def test_what_a_shell_file_cannot_mean_is_refused(written, tmp_path, flags, message):
+    with pytest.raises(InputError, match=message):
+        written(*flags)
+    assert not (tmp_path / "run").exists()
