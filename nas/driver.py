@@ -28,7 +28,7 @@ from nas.cluster.connect import visible_gpus
 from nas.cluster.inline import InlineExecutor
 from nas.config import RunConfig
 from nas.durable import within
-from nas.errors import InputError, Interrupted
+from nas.errors import DiskFull, InputError, Interrupted
 from nas.history import History, Trial
 from nas.instructions import AskToStop, Cancel, End, EndReason, Forget, Instruction, Launch, Record
 from nas.limits import Budget, Stop
@@ -59,6 +59,7 @@ from nas.stragglers import Stragglers
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 GRACE = 45.0  # seconds that what runs is waited for after SIGUSR1, which warns of a kill in a minute or two
+ROOM = 1.0  # seconds between two looks whether a full disk has room again
 SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn ...
 OBSERVED = 20  # ... so that many times as long as its last look took is left before the next
 
@@ -97,8 +98,8 @@ def run(
     """Run a search in ``folder`` until it ends; go on where an earlier driver stopped.
 
     ``opened`` is called once, when the run is ours and what earlier drivers left is taken in. ``note`` is given a line
-    where no snapshot could be used, or written. ``until``, both in time.monotonic(): from when on nothing more begins,
-    and when the driver leaves, whatever runs; a batch job's time is up then.
+    where no snapshot could be used, or written, and when the disk is full. ``until``, both in time.monotonic(): from
+    when on nothing more begins, and when the driver leaves, whatever runs; a batch job's time is up then.
 
     Raises:
         RunHeld: another driver is alive on the folder.
@@ -112,11 +113,11 @@ def run(
     )
     keeper, leave = snapshots.Keeper(journal, search, note), _Leave(*(until or (math.inf, math.inf)))
     try:
-        drive = _Drive(plan, folder, journal, search, keeper)
+        drive = _Drive(plan, folder, journal, search, keeper, leave, note)
         drive.open(taught)
         opened(search.history)
         with _stop_signals(leave):
-            drive.loop(leave, observe)
+            drive.loop(observe)
             keeper.close()
         assert search.over is not None
         return Ended(search.over.reason, search.over.message, folder, search.history, leave.again)
@@ -144,7 +145,7 @@ def begin(plan: Plan, folder: Path) -> History:
     )
     keeper = snapshots.Keeper(journal, search, lambda line: None)
     try:
-        _Drive(plan, folder, journal, search, keeper).open(taught)
+        _Drive(plan, folder, journal, search, keeper, _Leave(math.inf, math.inf), lambda line: None).open(taught)
         return search.history
     finally:
         keeper.wait()
@@ -240,6 +241,8 @@ class _Drive:
     journal: store.Journal
     search: Search
     keeper: snapshots.Keeper
+    leave: _Leave
+    note: snapshots.Note
     executor: Executor | None = None
 
     def open(self, taught: Taught | None) -> None:
@@ -264,7 +267,7 @@ class _Drive:
                 if attempt in known:
                     yield Answered(trial.number, attempt, outcome)
 
-    def loop(self, leave: _Leave, observe: Observer) -> None:
+    def loop(self, observe: Observer) -> None:
         if self.search.over:
             return
         self.executor = self.plan.connect(self.folder)
@@ -274,7 +277,7 @@ class _Drive:
         try:
             while not self.search.over:
                 happenings: list[Happening] = list(self.executor.wait(TURN))
-                if leave.asked() and not self.search.stopping:
+                if self.leave.asked() and not self.search.stopping:
                     happenings.append(StopRequested())
                 self._act(happenings or [Tick()])
                 if (useful := self.search.useful(time.time())) is not None:
@@ -294,7 +297,7 @@ class _Drive:
             instructions += self.search.handle(happening, time.time())
             if isinstance(happening, Answered) and isinstance(happening.outcome, Failed):
                 self._sweep(happening.trial)
-        self.journal.append((i.event, i.time) for i in instructions if isinstance(i, Record))
+        self._append([(i.event, i.time) for i in instructions if isinstance(i, Record)])
         for instruction in instructions:
             match instruction:
                 case Launch():
@@ -312,6 +315,27 @@ class _Drive:
                     forget_state(self._trial_folder(number), attempt)
                 case Record() | AskToStop() | Cancel() | End():
                     pass
+
+    def _append(self, events: Sequence[tuple[Event, float]]) -> None:
+        """To the journal. Where the disk is full nothing is begun until there is room; what answers waits meanwhile.
+
+        Raises:
+            KeyboardInterrupt: asked to stop while there is none; the next driver does again what was not recorded.
+        """
+        paused = False
+        while True:
+            try:
+                self.journal.append(events)
+                break
+            except DiskFull as error:
+                if not paused:
+                    self.note(f"{error}: the search pauses until there is room; nothing that was recorded is lost")
+                paused = True
+                if self.leave.asked():
+                    raise KeyboardInterrupt from None
+                time.sleep(ROOM)
+        if paused:
+            self.note("there is room again: the search goes on")
 
     def _sweep(self, trial: int) -> None:
         """Remove what killed children half wrote."""

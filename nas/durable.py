@@ -8,6 +8,7 @@ What belongs to a folder lies in it: ``within`` follows no link that somebody pu
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +21,8 @@ import orjson
 from nas.errors import DiskFailed, InputError
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW  # flags of open(2)
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # errors of a disk, or a quota, that may have room again
+
 _CRC_TAIL = len(b',"crc":"01234567"}')
 
 

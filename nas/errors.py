@@ -5,6 +5,7 @@ NasError                 1   our own bug, when nothing more precise fits
 ├── SearchFailed         3   ended without a successful trial, stopped by diagnosis, or no worker comes up
 ├── RunHeld              4   another live driver holds the run
 ├── DiskFailed          74   a write or sync failed; what was acknowledged before is safe
+│   └── DiskFull             there is no room, and nothing was written: a driver waits until there is
 └── Interrupted         75   stopped on request, or a process that it needs was killed; it can be gone on with
 
 InvalidCandidate, Diverged, OutOfMemory   what an objective raises; the search goes on (see records.Failed)
@@ -76,6 +77,10 @@ class DiskFailed(NasError):
     """The run's folder could not be written or synced."""
 
     exit_code = 74
+
+
+class DiskFull(DiskFailed):
+    """There is no room for what was to be written, and nothing of it was: it can be tried again."""
 
 
 class Interrupted(NasError):

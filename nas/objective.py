@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from nas.durable import FULL
 from nas.errors import Diverged, InvalidCandidate, OutOfMemory
 from nas.records import Failed, FailureKind, Outcome, Succeeded
 from nas.space import Candidate
@@ -107,7 +108,8 @@ def evaluate(
     except (OutOfMemory, MemoryError) as error:
         return failed("out_of_memory", str(error) or "out of memory", traceback.format_exc())
     except Exception as error:
-        return failed("error", f"{type(error).__name__}: {error}", traceback.format_exc())
+        full = isinstance(error, OSError) and error.errno in FULL  # be it of a print: the machine's doing
+        return failed("lost" if full else "error", f"{type(error).__name__}: {error}", traceback.format_exc())
     bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
     if bad:
         return failed("diverged", "the objective returned " + ", ".join(f"{name} = {bad[name]}" for name in bad))

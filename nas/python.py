@@ -159,11 +159,15 @@ def search(
         going_on(plan, history, folder)
         if history.ended and finished(history, config):  # nothing to do: a smaller budget is no change to record
             return Run(folder, history.ended.reason, history.ended.message, history, config.reward)
-    ended = driver.run(plan, folder, observe or (lambda search, now: None))
+    ended = driver.run(plan, folder, observe or (lambda search, now: None), note=_warn)
     done = Run(folder, ended.reason, ended.message, ended.history, config.reward)
     if done.best is None:
         _warn_of_failures(ended.history)
     return done
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, RuntimeWarning, stacklevel=2)
 
 
 def _warn_of_failures(history: History) -> None:

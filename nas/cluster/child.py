@@ -157,10 +157,16 @@ def _logged(attempt: Attempt, libc: ctypes.CDLL) -> Iterator[Failed | None]:
     try:
         yield problem
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         libc.fflush(None)  # what C code printed stands in the C library's own buffer
         _redirect(os.devnull)
+        _flush()  # what a full disk did not take
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
 
 
 def _redirect(path: os.PathLike[str] | str) -> None:

@@ -99,6 +99,7 @@ def divert_logs(folder: Path | None) -> Callable[[], None]:
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(within(folder, "dask.log"), delay=True)
+        handler.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the driver speaks
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     tops = ("distributed", "tornado")
     loggers = [logging.getLogger(top) for top in tops]

@@ -21,8 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nas.durable import NEW, seal, sync_folder, within, write_all
-from nas.errors import DiskFailed, RunHeld
+from nas.durable import FULL, NEW, seal, sync_folder, within, write_all
+from nas.errors import DiskFailed, DiskFull, RunHeld
 from nas.records import DriverTookOver, Event, RunEnded
 from nas.store import liveness, segments
 from nas.store.lines import Lines
@@ -99,8 +99,9 @@ class Journal:
 
         Raises:
             RunHeld: another driver has taken the run over; nothing that we write counts any more.
-            DiskFailed: the disk is full or failed. What was appended before is safe; what of this call reached the
-                disk is cut off again, so that a later append stands on sound lines.
+            DiskFull: there is no room. What was appended before is safe; what of this call reached the disk is cut
+                off again, so that a later append stands on sound lines.
+            DiskFailed: a write failed otherwise, or the sync did. Nobody knows what is on the disk then.
         """
         recorded = list(events)
         sequence = len(self.lines)
@@ -110,16 +111,25 @@ class Journal:
         if segments.path_of(self.folder, self.epoch + 1).exists():
             raise RunHeld(f"{self.folder.parent}: another driver has taken this run over; this one stops")
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
+        written = False
         try:
             write_all(self._descriptor, b"".join(lines))
+            written = True
             started = time.perf_counter()
             os.fsync(self._descriptor)
             self.sync_seconds += time.perf_counter() - started
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, end)
-            raise DiskFailed(f"{segments.path_of(self.folder, self.epoch)}: {error.strerror or error}") from error
+            raise self._failed(error, end, full=error.errno in FULL and not written) from error
         self._wrote(lines, [event for event, _ in recorded])
+
+    def _failed(self, error: OSError, end: int, *, full: bool) -> DiskFailed:
+        """What an append that failed raises, once the journal ends where it did before."""
+        try:
+            os.ftruncate(self._descriptor, end)
+        except OSError:
+            full = False
+        words = f"{segments.path_of(self.folder, self.epoch)}: {error.strerror or error}"
+        return DiskFull(words) if full else DiskFailed(words)
 
     def covers(self) -> list[Covered]:
         """All that is recorded so far, for a snapshot of it."""

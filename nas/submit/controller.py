@@ -67,7 +67,9 @@ def _go_on(folder: Path, until: tuple[float, float] | None) -> int:
         return 0
     planned = plan.recorded_plan(folder, history=recorded, keep_jobs=True)
     try:
-        ended = driver.run(planned, folder, _observer(planned), opened=lambda _: _say("the run is ours"), until=until)
+        ended = driver.run(
+            planned, folder, _observer(planned), opened=lambda _: _say("the run is ours"), note=_say, until=until
+        )
         again, code = ended.again, ended.exit_code
         _say(_how(ended))
     except Interrupted as error:
