@@ -62,7 +62,7 @@ def cluster_overrides(where: str | None) -> list[Override]:
     kind = kind.replace("-", "_")
     flag = f"--cluster {where}"
     if bool(equals) != (kind in ("address", "scheduler_file")) or (equals and not value):
-        raise InputError(f"{flag}: write local, slurm, pbs, address=tcp://HOST:PORT, or scheduler-file=PATH")
+        raise InputError(f"{flag}: write local, slurm, pbs, lsf, sge, address=tcp://HOST:PORT, or scheduler-file=PATH")
     if kind == "scheduler_file":
         value = str(Path(value).absolute())
     return [Override("cluster.kind", kind, flag), *([Override(f"cluster.{kind}", value, flag)] if equals else [])]

@@ -74,7 +74,9 @@ def search(
     workers: Annotated[int | None, typer.Option(metavar="N", help="How many trials train at once.")] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(metavar="WHERE", help="local, slurm, pbs, address=tcp://HOST:PORT, or scheduler-file=PATH."),
+        typer.Option(
+            metavar="WHERE", help="local, slurm, pbs, lsf, sge, address=tcp://HOST:PORT, scheduler-file=PATH."
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of the search, the split and every training.")
@@ -156,7 +158,7 @@ def resume(
     ] = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="Go on from the sound part of a damaged journal.")] = False,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="KIND", help="Go on as batch jobs, not here: slurm, pbs.")
+        str | None, typer.Option("--to", metavar="KIND", help="Go on as batch jobs, not here: slurm, pbs, lsf, sge.")
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="WHERE", help="local, slurm, ..., as of nas search: go on there.")

@@ -23,12 +23,23 @@ _PBS = {
     "l=walltime": "time", "v": "environment", "V": "environment", "S": "", "j": "", "o": "", "e": "", "k": "", "r": "",
     "C": "", "I": "", "X": "", "f": "", "z": "", "W=block": "", "h": "", "version": "",
 }  # fmt: skip
-OWN = {"slurm": _SLURM, "pbs": _PBS}
+_LSF = {
+    "J": "name", "q": "partition", "P": "account", "W": "time", "M": "memory", "n": "cpus_per_worker",
+    "gpu": "gpus_per_worker", "env": "environment", "cwd": "", "o": "", "oo": "", "e": "", "eo": "", "r": "", "rn": "",
+    "K": "", "I": "", "Ip": "", "Is": "", "L": "", "w": "", "h": "", "V": "", "json": "", "jsdl": "", "pack": "",
+}  # fmt: skip
+_SGE = {
+    "N": "name", "q": "partition", "P": "account", "t": "workers", "pe": "parallel_environment", "l=h_rt": "time",
+    "l=mem_free": "memory", "l=gpu": "gpus_per_worker", "v": "environment", "V": "environment", "o": "", "e": "",
+    "j": "", "S": "", "r": "", "cwd": "", "wd": "", "terse": "", "sync": "", "b": "", "C": "", "h": "", "help": "",
+    "verify": "", "@": "",
+}  # fmt: skip
+OWN = {"slurm": _SLURM, "pbs": _PBS, "lsf": _LSF, "sge": _SGE}
 
 
 def read(value: str) -> str:
     """``qos=high`` of ``qos=high`` or ``--qos=high``, with nothing in it that needs quotes; or ValueError."""
-    found = re.fullmatch(r"(?:--?)?([A-Za-z][A-Za-z0-9-]*(?:=[A-Za-z0-9_./:=,@%+*()\[\]|&!~^-]+)?)", value)
+    found = re.fullmatch(r"(?:--?)?([A-Za-z][A-Za-z0-9_-]*(?:=[A-Za-z0-9_./:=,@%+*()\[\]|&!~^-]+)?)", value)
     if not found:
         raise ValueError(
             f"{value[:80]!r} is no option of a scheduler; write NAME or NAME=VALUE, e.g. --qos=high, with no blanks, "

@@ -22,11 +22,13 @@ from pydantic import (
 from nas.cluster import options
 from nas.documents import Bytes, parse_seconds
 
-Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs", "script"]
-BATCH: tuple[Kind, ...] = ("slurm", "pbs")  # whose workers are jobs
+Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs", "lsf", "sge", "script"]
+BATCH: tuple[Kind, ...] = ("slurm", "pbs", "lsf", "sge")  # whose workers are jobs
 SUBMITTED: tuple[Kind, ...] = (*BATCH, "script")  # whose search may be elsewhere
 LACKS: Mapping[Kind, Sequence[str]] = {  # words that mean nothing there
     "pbs": ("nodes",),
+    "lsf": ("nodes",),
+    "sge": ("nodes",),
     "script": ("nodes", "partition", "account", "options", "time", "controller_time"),
 }
 
@@ -121,6 +123,7 @@ class ClusterSettings(BaseModel):
     partition: Word | None = None
     account: Word | None = None
     options: Options = ()  # other directives: --qos=high, as nas.cluster.options reads them
+    parallel_environment: Word = "smp"  # what Grid Engine's site calls several cores of one host
     modules: tuple[Module, ...] = ()  # for `module load`
     virtual_environment: Text | None = None  # its folder; None: the Python that submits
     container: Text | None = None  # an image for apptainer

@@ -30,7 +30,7 @@ BASH = shutil.which("bash") or ""
 GOLDEN = Path(__file__).parent / "golden"
 NASTY = [
     "$(touch pwned)", "`id`", "a b", "'", '"', "\\", "; rm -rf x", "&& x", "#", "\n", "\nx", "$HOME", "*", "~", "-x",
-    "--", "%j", "!", "{a,b}", "<x", ">x", "|", "é", "\u2028", "\x85",
+    "\n#$ -q x", "\n#BSUB -q x", "--", "%j", "!", "{a,b}", "<x", ">x", "|", "é", "\u2028", "\x85",
     "\udcff", "=", "'\"'", "\r", "\t", "a\\", "$'\\n'",
 ]  # fmt: skip
 PLAIN = ["a", "gpu", "/", ".", "-", "x=y"]
@@ -40,8 +40,13 @@ hostile = st.one_of(
 )
 
 
-MARK = {"slurm": "#SBATCH", "pbs": "#PBS"}
-JOB = {"pbs": "${PBS_JOBID:-$$}", "script": "$HOSTNAME-$BASHPID"}  # in the name of the log that a script opens
+MARK = {"slurm": "#SBATCH", "pbs": "#PBS", "lsf": "#BSUB", "sge": "#$"}
+JOB = {
+    "pbs": "${PBS_JOBID:-$$}",
+    "lsf": "${LSB_JOBID}_$LSB_JOBINDEX",
+    "sge": "$JOB_ID.$SGE_TASK_ID",
+    "script": "$HOSTNAME-$BASHPID",
+}  # in the name of the log that a script opens
 
 
 def workers(folder: Path = Path("/runs/fashion"), *, cwd: str = "/home/me", kind: str = "slurm", **said: object) -> Job:
@@ -113,7 +118,7 @@ def test_a_script_is_parsed_back_into_what_was_meant(
     try:
         job = workers(Path("/runs") / folder, cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=3, **accepted)
     except (InputError, ValueError):
-        job = workers(cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=3, **accepted)
+        job = workers(cwd=re.sub(r"[\0\n]", "", f"/home/{cwd}"), kind=kind, workers=3, **accepted)
     place = tmp_path_factory.mktemp("script")
     environment = [[value] for value in accepted.get("environment", {}).values()]
     script, log = without_log(render(job))
@@ -130,7 +135,8 @@ def test_a_script_is_parsed_back_into_what_was_meant(
         assert run[1:-1] == [*controller_of(job).command, "--started"]
         return
     directives = [line for line in script.split("\n") if line.startswith(f"{MARK[kind]} -")]
-    assert all(re.fullmatch(r"\S+ (--?[A-Za-z0-9-]+([= ][^\s'\"\\#;$`<>]+)?)", line) for line in directives)
+    value = r"""([^\s'"\\#;$`<>]+|"[a-z0-9=\[\]-]+"|smp \d)"""  # in quotes, as LSF likes its own words
+    assert all(re.fullmatch(rf"\S+ (--?[A-Za-z0-9_-]+([= ]{value})?)", line) for line in directives)
     head = ["#!/bin/bash", *directives]
     assert script.split("\n")[: len(head)] == head, "a directive stands where none is read, or a line is torn"
 
@@ -148,6 +154,8 @@ def test_what_cannot_stand_in_a_directive_is_refused(bad):
     *(("slurm", option) for option in (
         "--time=1:00", "-J x", "J=x", "output=/tmp/x", "--array=1-9", "wrap=id", "requeue")),
     *(("pbs", option) for option in ("l=walltime=1:00", "l=place=excl,mem=1gb", "J=0-9", "o=/x", "N=x", "q=x", "V")),
+    *(("lsf", option) for option in ("W=1:00", "J=x", "-o=/x", "gpu=num=2", "K")),
+    *(("sge", option) for option in ("l=h_rt=1:0:0", "l=x=1,mem_free=1G", "t=1-9", "-pe=smp", "sync=y")),
 ])  # fmt: skip
 def test_what_nas_says_itself_is_no_option(kind, option):
     with pytest.raises(ValidationError, match=r"nas itself|no option"):
@@ -198,7 +206,8 @@ def test_workers_are_spread_over_nodes():
         workers(workers=8, nodes=3)
 
 
-OPTIONS = {"slurm": ["--qos=high", "constraint=a100|h100"], "pbs": ["l=place=excl", "-W=group_list=lab"]}
+OPTIONS = {"slurm": ["--qos=high", "constraint=a100|h100"], "pbs": ["l=place=excl", "-W=group_list=lab"],
+           "lsf": ["app=training", "R=select[model==h100]"], "sge": ["l=exclusive=true", "hold_jid=12"]}  # fmt: skip
 
 
 @pytest.mark.parametrize("role", ["controller", "workers"])

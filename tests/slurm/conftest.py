@@ -39,7 +39,7 @@ def slurm(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sl
 
 
 @pytest.fixture
-def nas(slurm: SlurmCluster, tmp_path, monkeypatch, capsys) -> Callable[..., dict]:
+def nas_command(tmp_path, monkeypatch, capsys) -> Callable[..., dict]:
     """nas("status", run) -> what it prints with --json."""
     (tmp_path / "queued.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
@@ -51,3 +51,9 @@ def nas(slurm: SlurmCluster, tmp_path, monkeypatch, capsys) -> Callable[..., dic
         return json.loads(capsys.readouterr().out)
 
     return call
+
+
+@pytest.fixture
+def nas(slurm: SlurmCluster, nas_command: Callable[..., dict]) -> Callable[..., dict]:
+    """``nas_command`` where there is a SLURM."""
+    return nas_command

@@ -5,6 +5,8 @@ script.py    the part of a job's script that a shell reads
 system.py    what is asked of a batch system, whichever it is
 slurm.py     SLURM's directives around the script, and SLURM's commands
 pbs.py       PBS's
+lsf.py       LSF's
+sge.py       Grid Engine's
 shell.py     controller and workers as a plain shell file
 commands.py  how a command of a batch system is run
 worker.py    the program of a worker job

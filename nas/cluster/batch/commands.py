@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,17 +14,19 @@ from nas.errors import InputError, SearchFailed
 PATIENCE = 60.0  # seconds for one command: a busy controller of a large site takes its time
 
 
-def command(words: Sequence[str], *, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def command(
+    words: Sequence[str], *, folder: Path | None = None, stdin: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run to its end, in ``folder``. Raises InputError where the program is not here, SearchFailed if it hangs."""
-    try:
-        return subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=PATIENCE, stdin=subprocess.DEVNULL,
-            cwd=folder,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise InputError(f"{words[0]} is not here: is this a host from which jobs can be submitted?") from None
-    except subprocess.TimeoutExpired:
-        raise SearchFailed(f"{words[0]} did not answer within {PATIENCE:g} s") from None
+    with (stdin or Path(os.devnull)).open("rb") as given:
+        try:
+            return subprocess.run(
+                words, capture_output=True, text=True, errors="replace", timeout=PATIENCE, stdin=given, cwd=folder
+            )
+        except FileNotFoundError:
+            raise InputError(f"{words[0]} is not here: is this a host from which jobs can be submitted?") from None
+        except subprocess.TimeoutExpired:
+            raise SearchFailed(f"{words[0]} did not answer within {PATIENCE:g} s") from None
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

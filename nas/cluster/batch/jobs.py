@@ -22,7 +22,7 @@ FOLDER = "cluster"  # in the run's
 SCHEDULER_FILE = "scheduler.json"
 LOGS = "logs"
 # What a controller needs of the environment it was submitted from, as it speaks to a scheduler that hands none on.
-INHERITED: Mapping[Kind, Sequence[str]] = {"pbs": ("PATH",)}
+INHERITED: Mapping[Kind, Sequence[str]] = {"pbs": ("PATH",), "sge": ("PATH",)}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -45,6 +45,12 @@ class Job:
     memory: int | None = None  # bytes
     seconds: float | None = None  # walltime
     inherited: Mapping[str, str] = field(default_factory=dict)  # environment, before modules add to it
+
+    def __post_init__(self) -> None:
+        """A line break is refused, quoted or not: Grid Engine and LSF look for directives in every line of a script."""
+        for word in (*self.command, *self.environment.values(), *self.inherited.values(), str(self.folder)):
+            if "\n" in word:
+                raise InputError(f"{word!r}: no line of a job's script may break here; go to another folder, say")
 
 
 def tag(run: str, role: Role) -> str:

@@ -71,7 +71,9 @@ class System(Protocol):
 
 def system(kind: Kind) -> System:
     """Raises InputError for a kind of cluster that has no jobs."""
+    from nas.cluster.batch.lsf import Lsf
     from nas.cluster.batch.pbs import Pbs
+    from nas.cluster.batch.sge import Sge
     from nas.cluster.batch.slurm import Slurm
 
     match kind:
@@ -79,5 +81,9 @@ def system(kind: Kind) -> System:
             return Slurm()
         case "pbs":
             return Pbs()
+        case "lsf":
+            return Lsf()
+        case "sge":
+            return Sge()
         case _:
             raise InputError(f"cluster.kind is {kind}, which has no jobs")
