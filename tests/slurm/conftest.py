@@ -1,25 +1,35 @@
 """One SLURM for all tests of this folder; where none can be started they are skipped, with the reason.
 
-Where NAS_SLURM_REQUIRED is set, as in CI, they fail instead.
+Where NAS_SLURM_REQUIRED is set, as in CI, a skipped test fails, whatever it was skipped for.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 
 import pytest
+from aftermath import traces  # noqa: F401 - a fixture
 from slurm_cluster import SlurmCluster, lacking
 from submitted_runs import CONFIG
 
 from nas import cli
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("NAS_SLURM_REQUIRED"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is a failure where NAS_SLURM_REQUIRED is set: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[SlurmCluster]:
     why = lacking() or ("" if find_spec("cryptography") else "no TLS keys without the extra [tls]")
     if why:
-        (pytest.fail if os.environ.get("NAS_SLURM_REQUIRED") else pytest.skip)(f"no SLURM to test against: {why}")
+        pytest.skip(f"no SLURM to test against: {why}")
     cluster = SlurmCluster()
     yield cluster
     cluster.stop()

@@ -125,6 +125,17 @@ class SlurmCluster:
         """SIGKILL its slurmd, as a crash of the node does; what it had started is left alone."""
         os.kill(int((self.folder / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
 
+    def fail_node(self, node: str) -> None:
+        """SIGKILL all of it, as a power failure does: slurmd, and the jobs there before they can say that they end.
+
+        SLURM is told, and need not find out by waiting for SlurmdTimeout.
+        """
+        jobs = self.run("squeue", "-h", "-w", node, "-t", "RUNNING", "-o", "%A").split()
+        self.kill_node(node)
+        end([pid for pid in _pids() if any(f"slurmstepd: [{job}." in _command(pid) for job in jobs)], signal.SIGKILL)
+        end([pid for pid, words in self._processes() if f"SLURMD_NODENAME={node}\0" in words], signal.SIGKILL)
+        self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=failed")
+
     def down(self) -> set[str]:
         """Nodes whose slurmd is dead."""
         pids = {node: int((self.folder / f"slurmd.{node}.pid").read_text()) for node in self.nodes}
@@ -150,12 +161,11 @@ class SlurmCluster:
 
     def _processes(self) -> Iterator[tuple[int, str]]:
         """Processes that were started with this SLURM in their environment, and that."""
-        for entry in Path("/proc").iterdir():
+        for pid in _pids():
             with contextlib.suppress(OSError):
-                if entry.name.isdecimal() and int(entry.name) != os.getpid():
-                    words = (entry / "environ").read_bytes().decode(errors="replace")
-                    if f"SLURM_CONF={self.folder}/" in words:
-                        yield int(entry.name), words
+                words = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+                if f"SLURM_CONF={self.folder}/" in words and pid != os.getpid():
+                    yield pid, words
 
     def stop(self) -> None:
         """End every process of it, and remove the folder."""
@@ -177,15 +187,25 @@ def free_ports(number: int) -> Sequence[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def end(pids: Sequence[int]) -> None:
+def end(pids: Sequence[int], first: int = signal.SIGTERM) -> None:
     """SIGTERM, then SIGKILL where that does not do; returns when they are gone."""
-    for number, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+    for number, seconds in ((first, 10.0), (signal.SIGKILL, 5.0)):
         for pid in filter(_alive, pids):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         until = time.monotonic() + seconds
         while any(map(_alive, pids)) and time.monotonic() < until:
             time.sleep(0.02)
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return ""
 
 
 def _alive(pid: int) -> bool:

@@ -5,11 +5,13 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+from aftermath import settled
 from slurm_cluster import SlurmCluster
-from slurm_objective import sleep_a_little
+from slurm_objective import sleep_a_little, wait_at_the_end
 
 import nas
 from nas import store
+from nas.cluster.scratch import Scratch
 from nas.records import TrialEnded
 
 
@@ -59,3 +61,30 @@ def test_workers_are_jobs_that_come_share_the_trials_are_replaced_and_go(slurm, 
     assert not (tmp_path / "run" / "cluster" / "scheduler.json").exists()
     for path, mode in (("", 0o700), ("tls", 0o700), ("tls/key.pem", 0o600), ("tls/cert.pem", 0o600)):
         assert (tmp_path / "run" / "cluster" / path).stat().st_mode & 0o777 == mode
+
+
+def test_a_worker_whose_node_fails_costs_its_attempt_and_slurm_begins_it_elsewhere(slurm, tmp_path, traces):
+    """Slurmd and the worker are gone at once, and SLURM notices later: NODE_FAIL, and the job is requeued."""
+    seen, run = SimpleNamespace(node="", job=""), tmp_path / "run"
+
+    def observe(search, now):
+        running = dict(line.split() for line in slurm.run("squeue", "-h", "-t", "R", "-o", "%i %N").splitlines())
+        if search.history.tally["completed"] >= 1 and len(running) == 2 and not seen.node:
+            seen.job, seen.node = next(iter(running.items()))
+            slurm.fail_node(seen.node)
+        if seen.node and "Restarts=1" in slurm.run("scontrol", "show", "job", seen.job):
+            (tmp_path / "requeued").touch()
+
+    numbers = space(2.0)
+    numbers["hyperparameters"] |= {"until": str(tmp_path / "requeued"), "last": 4}
+    nas.search(
+        numbers, wait_at_the_end, trials=6, controller="random", run=run, observe=observe,
+        cluster={"kind": "slurm", "memory": "7800M", "time": 10, "workers": 2},
+    )  # fmt: skip
+    trials = settled(run, 6).trials.values()
+    assert (tmp_path / "requeued").exists() and (run / "trials/5").exists()
+    assert [trial.state for trial in trials] == ["completed"] * 6
+    assert sum(trial.lost for trial in trials) >= 1, "the node failed while nothing ran on it"
+    assert seen.node not in {trial.outcome.notes["node"] for trial in trials if trial.lost}
+    Scratch().close()  # as the next process on that host does: nobody was left there to clear up
+    traces.none()

@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from aftermath import settled
+from run_files import holds_no_pickle, mentions
 from submitted_runs import active, completed, each_trial_once, finished, history, wait
 
 from nas import store
@@ -18,7 +20,9 @@ from nas.records import DriverTookOver
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_submit_watch_finish(nas, slurm, tmp_path):
+def test_submit_watch_finish(nas, slurm, tmp_path, traces, monkeypatch):
+    """And what is left of it when it is over: no process, no temporary file, no pickle, nothing of the environment."""
+    monkeypatch.setenv("NAS_TEST_TOKEN", "correct-horse-battery-staple")
     run = tmp_path / "run"
     done = nas("submit", "queued.yaml", "--to", "slurm", "--run", run, "--time", "10")
     controller, workers = done["jobs"]["controller"], done["jobs"]["workers"]
@@ -36,7 +40,10 @@ def test_submit_watch_finish(nas, slurm, tmp_path):
     assert "the search ended" in (run / "logs" / f"controller-{controller}.log").read_text()
     places = {trial.outcome.place for trial in history(run).trials.values()}
     assert len({place.rpartition("/")[2] for place in places}) <= 4
-    assert not list(run.rglob("*.tmp"))
+    settled(run, 4)
+    holds_no_pickle(run)
+    assert mentions(run, "correct-horse-battery-staple") == mentions(run, "NAS_TEST_TOKEN") == []
+    traces.none()
 
 
 def test_a_cancelled_controller_a_requeued_one_and_the_end_by_nas_cancel(nas, slurm, tmp_path):
@@ -65,7 +72,12 @@ def test_a_cancelled_controller_a_requeued_one_and_the_end_by_nas_cancel(nas, sl
     drivers = [entry.event for entry in store.read(run / "journal") if isinstance(entry.event, DriverTookOver)]
     in_jobs = [(driver.job, driver.restart) for driver in drivers if driver.job]
     assert in_jobs == [(first, 0), (second, 0), (second, 1)]
-    assert active(slurm, workers), "the first workers served three controllers"
+    assert len(active(slurm, workers)) == 2, "the first workers served three controllers"
+
+    slurm.run("scancel", active(slurm, workers)[0])  # a worker, in mid-attempt or nearly so
+    wait(lambda: [job.role for job in record.read(run / "cluster")].count("workers") == 2, "another worker", run)
+    before = completed(run)
+    wait(lambda: completed(run) > before + 2, "trials after a worker was lost", run)
 
     cancelled = nas("cancel", run)["cancelled"]
     assert second in cancelled and other not in cancelled
