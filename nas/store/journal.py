@@ -95,7 +95,7 @@ class Journal:
                 return journal, [*entries, first]
 
     def append(self, events: Iterable[tuple[Event, float]]) -> None:
-        """Write events with their times, and sync once.
+        """Write events with their times, and sync once. With none it only looks whether the run is still ours.
 
         Raises:
             RunHeld: another driver has taken the run over; nothing that we write counts any more.
@@ -103,13 +103,13 @@ class Journal:
                 off again, so that a later append stands on sound lines.
             DiskFailed: a write failed otherwise, or the sync did. Nobody knows what is on the disk then.
         """
+        if segments.path_of(self.folder, self.epoch + 1).exists():
+            raise RunHeld(f"{self.folder.parent}: another driver has taken this run over; this one stops")
         recorded = list(events)
         sequence = len(self.lines)
         lines = [seal(_line(Entry(sequence + i, self.epoch, t, e))) for i, (e, t) in enumerate(recorded)]
         if not lines:
             return
-        if segments.path_of(self.folder, self.epoch + 1).exists():
-            raise RunHeld(f"{self.folder.parent}: another driver has taken this run over; this one stops")
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
         written = False
         try:

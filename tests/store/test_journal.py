@@ -137,6 +137,8 @@ def test_what_a_superseded_driver_writes_is_ignored_and_it_is_told(tmp_path: Pat
         segment.write(seal(line))
     with pytest.raises(RunHeld, match="taken this run over"):
         old.append([(proposed(2), 3.0)])
+    with pytest.raises(RunHeld, match="taken this run over"):
+        old.append([])  # a driver whose trials take hours does not train them for nobody
     new.append([(TrialReported(0, 0, 1, {"accuracy": 0.5}), 4.0)])
     kinds = [type(entry.event).__name__ for entry in read(tmp_path)]
     assert kinds == ["DriverTookOver", "Proposed", "RunEnded", "DriverTookOver", "TrialReported"]
