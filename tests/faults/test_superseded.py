@@ -23,13 +23,14 @@ from nas import store
 from nas.records import DriverTookOver
 
 TRIALS = 10
+SLOW, QUICK = "3.0", "0.1"  # seconds of a trial; the first driver would need half a minute
 ELSEWHERE = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$0" "$@"']
 
 
-def driver(run: Path, *before: str, **environment: str) -> subprocess.Popen[str]:
+def driver(run: Path, seconds: str, *before: str, **environment: str) -> subprocess.Popen[str]:
     calls = run.parent / "calls"
     calls.mkdir(exist_ok=True)
-    words = [sys.executable, slow_search.__file__, str(run), str(TRIALS), "0.25", json.dumps({"workers": 1})]
+    words = [sys.executable, slow_search.__file__, str(run), str(TRIALS), seconds, json.dumps({"workers": 1})]
     variables = {**os.environ, "NAS_TEST_CALLS": str(calls), **environment}
     return subprocess.Popen([*before, *words], env=variables, stderr=subprocess.PIPE, text=True)
 
@@ -42,7 +43,11 @@ def wait(until: Callable[[], object], what: str, seconds: float = 60) -> None:
 
 
 def ended(run: Path) -> int:
-    return sum(store.history(run).tally.values()) if store.exists(run / "journal") else 0
+    return sum(store.history(run).tally.values())
+
+
+def begun(run: Path) -> bool:
+    return store.exists(run / "journal") and any(t.attempts for t in store.history(run).trials.values())
 
 
 def drivers(run: Path) -> list[DriverTookOver]:
@@ -66,15 +71,15 @@ def superseded(first: subprocess.Popen[str], second: subprocess.Popen[str], run:
 def test_a_requeued_job_takes_the_place_of_its_earlier_self(tmp_path: Path, stopped: bool) -> None:
     """After a node failure SLURM begins the job again, and what it had started there may go on, or wake up later."""
     run = tmp_path / "run"
-    first = driver(run, SLURM_JOB_ID="17")
-    wait(lambda: ended(run) >= 1, "a trial of the first driver")
+    first = driver(run, SLOW, SLURM_JOB_ID="17")
+    wait(lambda: begun(run), "a trial of the first driver")
     if stopped:
         first.send_signal(signal.SIGSTOP)
-    refused = driver(run, SLURM_JOB_ID="18")  # another job, or none: the first one lives
+    refused = driver(run, QUICK, SLURM_JOB_ID="18")  # another job, or none: the first one lives
     said = refused.communicate(timeout=60)[1]
     assert refused.returncode == 4
     assert f"{run} is held by process {first.pid} on {os.uname().nodename}, which is alive" in said
-    second = driver(run, SLURM_JOB_ID="17", SLURM_RESTART_COUNT="1")
+    second = driver(run, QUICK, SLURM_JOB_ID="17", SLURM_RESTART_COUNT="1")
     wait(lambda: len(drivers(run)) == 2, "the second driver")
     superseded(first, second, run, stopped=stopped)
     assert [(one.pid, one.restart) for one in drivers(run)] == [(first.pid, 0), (second.pid, 1)]
@@ -85,15 +90,15 @@ def test_a_requeued_job_takes_the_place_of_its_earlier_self(tmp_path: Path, stop
 )
 def test_another_hosts_driver_is_waited_for_until_its_heart_stands_still(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = driver(run, *ELSEWHERE, NAS_TEST_STANDSTILL="3")
-    wait(lambda: ended(run) >= 1, "a trial of the first driver")
-    refused = driver(run, NAS_TEST_STANDSTILL="3")
+    first = driver(run, SLOW, *ELSEWHERE, NAS_TEST_STANDSTILL="5")
+    wait(lambda: begun(run), "a trial of the first driver")
+    refused = driver(run, QUICK, NAS_TEST_STANDSTILL="5")
     said = refused.communicate(timeout=60)[1]
     assert refused.returncode == 4
     assert f"{run} is held by process {first.pid} on elsewhere, which is alive (its heartbeat moves)" in said
     first.send_signal(signal.SIGSTOP)
     sound(run)
-    second = driver(run, NAS_TEST_STANDSTILL="3")
+    second = driver(run, QUICK, NAS_TEST_STANDSTILL="5")
     wait(lambda: len(drivers(run)) == 2, "the second driver")
     assert alive({first.pid})
     superseded(first, second, run, stopped=True)

@@ -18,8 +18,10 @@ import pytest
 from run_files import files, holds_no_pickle, mentions, pickled
 
 import nas
-from nas import store
+from nas import cli, store
+from nas.cluster.batch.jobs import INHERITED
 from nas.cluster.environment import settings
+from nas.cluster.settings import SUBMITTED, Kind
 from nas.config import from_plain
 from nas.errors import InputError
 
@@ -66,6 +68,7 @@ def test_a_run_with_all_that_may_be_in_its_folder_holds_no_pickle_and_no_secret(
     assert SECRET not in done.stdout + done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.*there is no snapshot")
 @pytest.mark.parametrize("controller", ["rl", "evolution", "random", "optuna:tpe", "optuna:nsgaii", "optuna:cmaes"])
 def test_no_controllers_state_is_a_pickle(controller: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """CMA-ES keeps pickles in its trials' attributes, in hexadecimal: they stay in memory."""
@@ -81,23 +84,29 @@ def test_no_controllers_state_is_a_pickle(controller: str, tmp_path: Path, monke
     holds_no_pickle(tmp_path / "run")
 
 
-def test_what_is_recorded_of_a_host_and_said_in_a_script_is_on_a_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing of the environment gets into a run but what stands here, and what its config names itself."""
+def test_what_is_recorded_of_a_host_is_on_a_list(tmp_path: Path) -> None:
     nas.search({"hyperparameters": {"x": {"float": [0.0, 1.0]}}}, lambda candidate, context: 1.0, trials=1,
                cluster={"kind": "inline"}, run=tmp_path / "run")  # fmt: skip
     started = store.history(tmp_path / "run").started
     assert started is not None
     assert set(started.hardware) == {"host", "cpu", "cores", "memory"}
     assert set(started.versions) <= {"python", "nas-orchestrator", "torch", "optuna", "distributed", "numpy"}
-    monkeypatch.setenv("NAS_TEST_TOKEN", SECRET)
+
+
+@pytest.mark.parametrize("kind", SUBMITTED)
+def test_what_a_script_says_of_the_environment_is_on_a_list(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Threads and malloc, which every worker needs; what its config names itself; and PATH, where jobs get none."""
+    for name in ("NAS_TEST_TOKEN", "AWS_SECRET_ACCESS_KEY", "PYTHONSTARTUP"):
+        monkeypatch.setenv(name, SECRET)
     (tmp_path / "secretive.yaml").write_text(CONFIG.replace("{workers: 1}", "{environment: {LANG: C}}"))
-    words = ["submit", str(tmp_path / "secretive.yaml"), "--to", "slurm", "--run", str(tmp_path / "new"), "--dry-run"]
-    done = subprocess.run([sys.executable, "-m", "nas", *words, "--json"], capture_output=True, text=True, timeout=60)
-    scripts = "\n".join(json.loads(done.stdout).values())
-    named = set(re.findall(r"^export (\w+)=", scripts, re.MULTILINE))
-    assert named == {*settings(1), "CUDA_VISIBLE_DEVICES", "LANG"}
+    words = ["submit", str(tmp_path / "secretive.yaml"), "--to", kind, "--run", str(tmp_path / "new"), "--dry-run"]
+    cli.app([*words, "--json"], standalone_mode=False)
+    scripts = "\n".join(json.loads(capsys.readouterr().out).values())
+    named = set(re.findall(r"^ *export (\w+)=", scripts, re.MULTILINE))
+    assert {"LANG", *settings(1)} <= named
+    assert named <= {"LANG", *settings(1), "CUDA_VISIBLE_DEVICES", *INHERITED.get(kind, ())}
     assert SECRET not in scripts
 
 

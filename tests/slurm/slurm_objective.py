@@ -14,10 +14,10 @@ def sleep_a_little(candidate: Candidate, context: Context) -> float:
     return float(candidate.hyperparameters["x"])
 
 
-def wait_at_the_end(candidate: Candidate, context: Context) -> float:
-    """The last trial returns when a file is there, so that what is waited for comes while the search goes on."""
-    until, last = candidate.hyperparameters["until"], candidate.hyperparameters["last"]
+def wait_for_a_file(candidate: Candidate, context: Context) -> float:
+    """Trials after some return when a file is there, so that what it stands for comes while they run."""
+    until, after = candidate.hyperparameters["until"], candidate.hyperparameters["after"]
     limit = time.monotonic() + 120
-    while context.trial >= last and not Path(until).exists() and time.monotonic() < limit:
+    while context.trial > after and not Path(until).exists() and time.monotonic() < limit:
         time.sleep(0.1)
     return sleep_a_little(candidate, context)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from aftermath import settled
 from slurm_cluster import SlurmCluster
-from slurm_objective import sleep_a_little, wait_at_the_end
+from slurm_objective import sleep_a_little, wait_for_a_file
 
 import nas
 from nas import store
@@ -69,16 +69,16 @@ def test_a_worker_whose_node_fails_costs_its_attempt_and_slurm_begins_it_elsewhe
 
     def observe(search, now):
         running = dict(line.split() for line in slurm.run("squeue", "-h", "-t", "R", "-o", "%i %N").splitlines())
-        if search.history.tally["completed"] >= 1 and len(running) == 2 and not seen.node:
+        if search.history.tally["completed"] and len(search.history.running) == 2 and not seen.node:
             seen.job, seen.node = next(iter(running.items()))
             slurm.fail_node(seen.node)
         if seen.node and "Restarts=1" in slurm.run("scontrol", "show", "job", seen.job):
             (tmp_path / "requeued").touch()
 
-    numbers = space(2.0)
-    numbers["hyperparameters"] |= {"until": str(tmp_path / "requeued"), "last": 4}
+    numbers = space(0.2)
+    numbers["hyperparameters"] |= {"until": str(tmp_path / "requeued"), "after": 0}
     nas.search(
-        numbers, wait_at_the_end, trials=6, controller="random", run=run, observe=observe,
+        numbers, wait_for_a_file, trials=6, controller="random", run=run, observe=observe,
         cluster={"kind": "slurm", "memory": "7800M", "time": 10, "workers": 2},
     )  # fmt: skip
     trials = settled(run, 6).trials.values()
