@@ -158,7 +158,7 @@ def resume(
     ] = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="Go on from the sound part of a damaged journal.")] = False,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="KIND", help="Go on as batch jobs, not here: slurm, pbs, lsf, sge.")
+        str | None, typer.Option("--to", metavar="KIND", help="Go on elsewhere: slurm, ..., as of nas submit.")
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="WHERE", help="local, slurm, ..., as of nas search: go on there.")

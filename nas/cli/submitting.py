@@ -29,7 +29,8 @@ def submit(
         str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="KIND", help="slurm, pbs, lsf, sge, script; else cluster.kind.")
+        str | None,
+        typer.Option("--to", metavar="KIND", help="slurm, pbs, lsf, sge, kubernetes, script; else cluster.kind."),
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder, on a disk that all nodes see.")

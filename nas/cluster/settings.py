@@ -22,14 +22,21 @@ from pydantic import (
 from nas.cluster import options
 from nas.documents import Bytes, parse_seconds
 
-Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs", "lsf", "sge", "script"]
+Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs", "lsf", "sge", "script", "kubernetes"]
 BATCH: tuple[Kind, ...] = ("slurm", "pbs", "lsf", "sge")  # whose workers are jobs
-SUBMITTED: tuple[Kind, ...] = (*BATCH, "script")  # whose search may be elsewhere
+SUBMITTED: tuple[Kind, ...] = (*BATCH, "script", "kubernetes")  # whose search may be elsewhere
 LACKS: Mapping[Kind, Sequence[str]] = {  # words that mean nothing there
     "pbs": ("nodes",),
     "lsf": ("nodes",),
     "sge": ("nodes",),
     "script": ("nodes", "partition", "account", "options", "time", "controller_time"),
+    "kubernetes": ("nodes", "time", "controller_time", "partition", "account", "options", "modules",
+                   "virtual_environment", "interface"),
+}  # fmt: skip
+NEEDS: Mapping[Kind, Sequence[str]] = {
+    "address": ("address",),
+    "scheduler_file": ("scheduler_file",),
+    "kubernetes": ("container", "claim"),
 }
 
 
@@ -72,6 +79,8 @@ Module = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+/-]{0,200}", "name o
 Text = Annotated[str, _matching(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,4095}", "text of one line, or begins with -")]
 Value = Annotated[str, _matching(r"[^\x00-\x1f\x7f]{0,4096}", "value of one line")]
 Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,200}", "name of an environment variable")]
+Claim = Annotated[str, _matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "name of a volume claim")]
+Folder = Annotated[str, _matching(r"/[A-Za-z0-9_./+@-]{0,1000}", "folder, from / on, of plain characters")]
 Interface = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "network interface")]
 Option = Annotated[str, AfterValidator(options.read)]
 Walltime = Annotated[
@@ -126,7 +135,9 @@ class ClusterSettings(BaseModel):
     parallel_environment: Word = "smp"  # what Grid Engine's site calls several cores of one host
     modules: tuple[Module, ...] = ()  # for `module load`
     virtual_environment: Text | None = None  # its folder; None: the Python that submits
-    container: Text | None = None  # an image for apptainer
+    container: Text | None = None  # an image for apptainer, or of the pods
+    claim: Claim | None = None  # of the volume on which pods find the run
+    mount: Folder | None = None  # where it is, here and in the pods; None: the folder that the run's is in
     environment: dict[Name, Value] = Field(default_factory=dict)
     interface: Interface | None = None  # of the network on which scheduler and workers meet, e.g. ib0
 
@@ -139,8 +150,8 @@ class ClusterSettings(BaseModel):
 
     @model_validator(mode="after")
     def _says_where(self) -> ClusterSettings:
-        if self.kind in ("address", "scheduler_file") and getattr(self, self.kind) is None:
-            raise ValueError(f"kind is {self.kind}: say {self.kind}, too")
+        if needed := [word for word in NEEDS.get(self.kind, ()) if getattr(self, word) is None]:
+            raise ValueError(f"kind is {self.kind}: say {' and '.join(needed)}, too")
         if self.slots_per_gpu is not None and self.kind != "local":
             raise ValueError(f"slots_per_gpu divides the GPUs of this host (kind local), and not those of {self.kind}")
         if lacking := [word for word in LACKS.get(self.kind, ()) if getattr(self, word)]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from nas import driver
 from nas.cluster import connect, tls
-from nas.cluster.batch import jobs, record, shell
+from nas.cluster.batch import jobs, kubernetes, record, shell
 from nas.cluster.batch.commands import here
 from nas.cluster.batch.run import ROLES, Batch
 from nas.cluster.batch.system import Queued, system
@@ -81,6 +81,8 @@ def scripts(plan: Plan, folder: Path) -> dict[str, str]:
         match kind:
             case "script":
                 return {shell.FILE: shell.render(both["controller"], both["workers"])}
+            case "kubernetes":
+                return {kubernetes.FILE: kubernetes.render(both["controller"], both["workers"])}
             case _:
                 return {role: system(kind).render(job) for role, job in both.items()}
 
@@ -97,13 +99,23 @@ def submit(plan: Plan, folder: Path) -> Submitted | Written:
     scripts(plan, folder)  # refused before there is a folder
     if plan.config.cluster.kind in BATCH:
         return _submit(plan, folder)
+    return _write(plan, folder)
+
+
+def _write(plan: Plan, folder: Path) -> Written:
     tls.require_cryptography()
     driver.begin(plan, folder)
-    Batch.prepare(folder)
+    batch = Batch.prepare(folder)
+    batch.expect()
     ((name, text),) = scripts(plan, folder).items()
     file = folder / jobs.FOLDER / name
     write_whole(file, text.encode(errors="surrogateescape"), mode=0o755)
-    return Written(folder, file, shlex.join(["bash", str(file)]), "Ctrl-C", f"{(folder / jobs.LOGS).absolute()}/*.log")
+    if plan.config.cluster.kind == "script":
+        return Written(
+            folder, file, shlex.join(["bash", str(file)]), "Ctrl-C", f"{(folder / jobs.LOGS).absolute()}/*.log"
+        )
+    apply, delete = (shlex.join(["kubectl", verb, "-f", str(file)]) for verb in ("apply", "delete"))
+    return Written(folder, file, apply, delete, f"kubectl logs --prefix -l app.kubernetes.io/instance=nas-{batch.id}")
 
 
 def _submit(plan: Plan, folder: Path) -> Submitted:
@@ -117,6 +129,7 @@ def _submit(plan: Plan, folder: Path) -> Submitted:
         )
     driver.begin(plan, folder)
     batch = Batch.prepare(folder)
+    batch.expect()
     job = batch.job("workers", name, settings)
     missing = job.count - len(batch.active("workers"))
     controller = batch.submit(batch.job("controller", name, settings))
@@ -134,7 +147,7 @@ def cancel(folder: Path) -> list[str]:
     if batch is None:
         raise InputError(f"{folder}: this run was never submitted, and has no jobs")
     if not batch.systems():
-        raise InputError(f"{folder}: its processes are no jobs of a batch system; end them as they were started")
+        raise InputError(f"{folder}: its processes are no jobs of a batch system; end them as they were begun")
     return batch.cancel()
 
 

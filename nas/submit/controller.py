@@ -63,7 +63,7 @@ def _go_on(folder: Path, until: tuple[float, float] | None) -> int:
     batch = Batch.prepare(folder)
     if plan.finished(recorded):
         _say(f"{folder} is finished; nothing is left to do")
-        batch.cancel(["workers"])
+        batch.dismiss()
         return 0
     planned = plan.recorded_plan(folder, history=recorded, keep_jobs=True)
     try:
@@ -78,7 +78,7 @@ def _go_on(folder: Path, until: tuple[float, float] | None) -> int:
     if again:
         return _begin_again(batch, planned) or code
     if code != Interrupted.exit_code:
-        batch.cancel(["workers"])
+        batch.dismiss()
     return code
 
 

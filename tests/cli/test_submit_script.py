@@ -1,4 +1,4 @@
-"""`nas submit --to script`: the shell file is run here, or nobody would know that it brings a search to its end."""
+"""`nas submit --to script | kubernetes`: the shell file is run here, else who would know that it ends a search?"""
 
 import contextlib
 import json
@@ -62,6 +62,8 @@ def test_the_shell_file_runs_the_search_to_its_end_and_leaves_no_process(written
     assert processes(tmp_path / "run") == []
     with pytest.raises(InputError, match="no jobs of a batch system"):
         cli.app(["cancel", "run"], standalone_mode=False)
+    late = subprocess.run([*said["start"].split(), "worker", "7"], timeout=100, stdin=subprocess.DEVNULL)
+    assert late.returncode == 0, "a worker that comes when all is over sees it"
 
 
 @pytest.mark.timeout(240)
@@ -77,6 +79,16 @@ def test_sigterm_ends_all_of_it_and_the_run_can_go_on(written, tmp_path):
     assert not (run / "cluster" / "scheduler.json").exists() and store.history(run).ended is None
 
 
+def test_manifests_are_written_with_the_run_and_kubectl_is_named(written, tmp_path, capsys):
+    more = ["--to", "kubernetes", "--set", "cluster.container=nas:1", "--set", "cluster.claim=runs"]
+    said = written(*more)
+    assert said["start"] == "kubectl apply -f run/cluster/manifests.yaml"
+    cli.app(["submit", "mine.yaml", "--run", "run", *more, "--dry-run"], standalone_mode=False)
+    assert capsys.readouterr().out == (tmp_path / "run/cluster/manifests.yaml").read_text()
+    assert store.history(tmp_path / "run").started is not None
+    assert (tmp_path / "run/cluster/tls/key.pem").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_dry_run_prints_the_file_and_writes_nothing(written, tmp_path, capsys):
     cli.app(["submit", "mine.yaml", "--run", "run", "--dry-run"], standalone_mode=False)
     text = capsys.readouterr().out
@@ -90,6 +102,7 @@ def test_a_dry_run_prints_the_file_and_writes_nothing(written, tmp_path, capsys)
     [
         (["--time", "01:00:00"], "which knows no time"),
         (["--partition", "gpu", "--nodes", "2"], "which knows no nodes, partition"),
+        (["--to", "kubernetes"], "say container and claim, too"),
     ],
 )
 def test_what_a_shell_file_cannot_mean_is_refused(written, tmp_path, flags, message):

@@ -20,6 +20,7 @@ from nas.errors import InputError
 Role = Literal["controller", "workers"]
 FOLDER = "cluster"  # in the run's
 SCHEDULER_FILE = "scheduler.json"
+OVER = {"over": True}  # in its place, where workers that no batch system ends are to see that they are not needed
 LOGS = "logs"
 # What a controller needs of the environment it was submitted from, as it speaks to a scheduler that hands none on.
 INHERITED: Mapping[Kind, Sequence[str]] = {"pbs": ("PATH",), "sge": ("PATH",)}
@@ -122,6 +123,8 @@ def workers(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job
 
 
 def _python(settings: ClusterSettings, folder: Path) -> list[str]:
+    if settings.kind == "kubernetes":
+        return ["python3"]
     if settings.container is not None:
         gpu = ["--nv"] if settings.gpus_per_worker else []
         return ["apptainer", "exec", *gpu, "--bind", str(_place(folder)), settings.container, "python3"]

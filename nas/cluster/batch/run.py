@@ -13,12 +13,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import orjson
+
 from nas.cluster import tls
 from nas.cluster.batch import jobs, record
-from nas.cluster.batch.jobs import FOLDER, LOGS, Job, Role
+from nas.cluster.batch.jobs import FOLDER, LOGS, OVER, SCHEDULER_FILE, Job, Role
 from nas.cluster.batch.system import Queued, System, system
 from nas.cluster.batch.workers import Supply
 from nas.cluster.settings import BATCH, ClusterSettings
@@ -90,6 +93,18 @@ class Batch:
             SearchFailed: it does not answer, or the jobs stay.
         """
         return [job for asked in self.systems() for job in self._cancel(asked, roles)]
+
+    def dismiss(self) -> None:
+        """The search is over: end the worker jobs; workers that are nobody's jobs see it by themselves."""
+        write_whole(self.folder / FOLDER / SCHEDULER_FILE, orjson.dumps(OVER), mode=0o600)
+        self.cancel(["workers"])
+
+    def expect(self) -> None:
+        """The search is to go on: workers that come before it wait for it."""
+        file = self.folder / FOLDER / SCHEDULER_FILE
+        with suppress(OSError, ValueError):
+            if orjson.loads(file.read_bytes()) == OVER:
+                file.unlink()
 
     def _queue(self, asked: System) -> list[Queued]:
         return asked.queue({jobs.tag(self.id, role): role for role in ROLES})

@@ -26,10 +26,10 @@ from distributed import Worker
 from distributed.core import connect
 
 from nas.cluster import tls
-from nas.cluster.batch.jobs import SCHEDULER_FILE
+from nas.cluster.batch.jobs import OVER, SCHEDULER_FILE
 from nas.cluster.scratch import Scratch
 from nas.cluster.worker import CONFIG
-from nas.errors import NasError
+from nas.errors import Interrupted, NasError
 
 LOOK = 0.5  # seconds between two looks for the scheduler's file
 ALONE = 600.0  # seconds without a scheduler after which a worker ends
@@ -59,6 +59,7 @@ class Member:
         self.scratch = Scratch()
         self.worker: BatchWorker | None = None
         self.leaving = False
+        self.needed = True  # until it is told otherwise
 
     async def serve(self) -> str:
         """Until there is nothing more to do; returns why."""
@@ -74,8 +75,11 @@ class Member:
                 await asyncio.sleep(LOOK)
                 continue
             if self.worker is not None and self.worker.released:
+                self.needed = False
                 return "released"
             log.info("the scheduler at %s is gone", address)
+        if not self.needed:
+            return "the search is over"
         return "asked to leave" if self.leaving else f"no scheduler for {ALONE:g} s"
 
     async def _scheduler(self) -> str | None:
@@ -83,7 +87,11 @@ class Member:
         until = time.monotonic() + ALONE
         while not self.leaving and time.monotonic() < until:
             with suppress(OSError, ValueError, KeyError, TypeError):
-                address = str(orjson.loads((self.folder / SCHEDULER_FILE).read_bytes())["address"])
+                found = orjson.loads((self.folder / SCHEDULER_FILE).read_bytes())
+                if found == OVER:
+                    self.needed = False
+                    return None
+                address = str(found["address"])
                 connection = await connect(address, timeout=5, **self.security.get_connection_args("worker"))
                 await connection.close()
                 return address
@@ -132,7 +140,7 @@ class Member:
         return [plugin for plugin in plugins if hasattr(plugin, "leave_within")]
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+async def _run(arguments: argparse.Namespace) -> int:
     member = Member(Path(arguments.folder), _ends(arguments), arguments.interface)
     loop, tasks = asyncio.get_running_loop(), set()
     loop.add_signal_handler(signal.SIGUSR1, member.finish)
@@ -141,6 +149,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         signal.signal(number, signal.SIG_IGN)
     try:
         log.info("ended: %s", await member.serve())
+        return Interrupted.exit_code if member.needed else 0
     finally:
         member.scratch.close()
 
@@ -155,7 +164,7 @@ def _ends(arguments: argparse.Namespace) -> float | None:
 
 
 def main() -> None:
-    """Serve until released; exit code 0 then, and 2 where the run's folder has no keys."""
+    """Serve until released or the search is over: exit code 0. Ended otherwise: 75; 2 where the run has no keys."""
     parser = argparse.ArgumentParser(prog="python -m nas.cluster.batch.worker")
     parser.add_argument("folder")
     parser.add_argument("--walltime", type=float)
@@ -165,12 +174,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     dask.config.set(CONFIG)
     try:
-        asyncio.run(_run(arguments))
+        code = asyncio.run(_run(arguments))
     except NasError as error:
         sys.stderr.write(f"nas: {error}\n")
-        os._exit(error.exit_code)
+        code = error.exit_code
     sys.stderr.flush()
-    os._exit(0)  # threads that wait for a killed child hold nobody up; the fork server ends with this process
+    os._exit(code)  # threads that wait for a killed child hold nobody up; the fork server ends with this process
 
 
 if __name__ == "__main__":
