@@ -1,9 +1,11 @@
 """What several slots make of a machine: trials per minute of two one-thread slots against one, on real Dask workers.
 
     python benchmarks/slots.py [--slots 2] [--trials 8] [--rounds 5] [--epochs 6] [--set digits] [--data DIR]
+    python benchmarks/slots.py --gpu [--trials 32] ...          1, 4 and 16 slots on one GPU
 
 Each round trains the same trials (one network, seeds in order) on each executor: with one slot, with ``--slots`` of
-one thread each, and with one slot of as many threads, which is what a plain script's torch does. They take turns; the
+one thread each, and with one slot of as many threads, which is what a plain script's torch does; with --gpu, on one
+GPU with one, four and sixteen slots (an hour of it makes 60 times the trials a minute). They take turns; the
 clock runs from the first start to the last answer, children and data warm. Shown are medians of the rounds, with their
 range, and of the ratio to one slot.
 """
@@ -44,9 +46,11 @@ NETWORK: list[Any] = [
 _numbers = count()
 
 
-def opened(slots: int, threads: int, trainer: Trainer, folder: Path) -> Executor:
+def opened(slots: int, threads: int, gpu: bool, trainer: Trainer, folder: Path) -> Executor:
     """With all its slots there."""
-    executor = connect(ClusterSettings(workers=slots, threads=threads, gpus=0), trainer, folder=folder, preload=PRELOAD)
+    card = {"gpus": 1, "slots_per_gpu": slots} if gpu else {"gpus": 0}
+    settings = ClusterSettings(workers=slots, threads=threads, **card)
+    executor = connect(settings, trainer, folder=folder, preload=PRELOAD)
     there = 0
     while there < slots:
         for happening in executor.wait(10):
@@ -76,17 +80,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slots", type=int, default=2)
-    parser.add_argument("--trials", type=int, default=8, help="of a round; a multiple of --slots")
+    parser.add_argument("--trials", type=int, default=8, help="of a round; a multiple of the slots")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--set", choices=("digits", "fashion_mnist"), default="digits")
     parser.add_argument("--data", help="the folder with Fashion-MNIST")
+    parser.add_argument("--gpu", action="store_true")
     given = parser.parse_args()
     trainer = Trainer(TrainSettings(epochs=given.epochs), DatasetTask(dataset=given.set), 0, given.data)
     ways = {(1, 1): "one slot", (given.slots, 1): f"{given.slots} slots", (1, given.slots): "one, all threads"}
+    if given.gpu:
+        ways = {(1, 1): "one slot", (4, 1): "4 slots", (16, 1): "16 slots"}
     speeds: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as folder:
-        executors = {way: opened(*way, trainer, Path(folder)) for way in ways}
+        executors = {way: opened(*way, given.gpu, trainer, Path(folder)) for way in ways}
         for (slots, _), executor in executors.items():
             trained(executor, slots, slots, Path(folder))  # loads the data, decides the precision
         for _ in range(given.rounds):
