@@ -96,12 +96,11 @@ def busy(config: Path, run: Path, minutes: float) -> None:
     history = store.history(run)
     completed = [t for t in history.trials.values() if t.state == "completed" and t.outcome]
     seconds = [trial.outcome.seconds for trial in completed if trial.outcome]
-    attempts = sum(len(trial.attempts) for trial in history.trials.values())
-    lost = sum(trial.lost for trial in history.trials.values())
+    lost = sum(trial.lost for trial in completed)
     active = history.active_seconds()
-    print(f"{active / 60:.1f} minutes: {len(completed)} trials ({len(completed) / active * 60:.0f} a minute), "
-          f"{attempts} attempts, {lost} lost; median {statistics.median(seconds):.2f} s a trial")  # fmt: skip
-    print(f"utilisation {history.utilisation():.1%}; load {min(loads):.1f} to {max(loads):.1f}")
+    print(f"{active / 60:.1f} minutes: {len(completed)} trials ({len(completed) / active * 60:.0f} a minute), median "
+          f"{statistics.median(seconds):.2f} s; {lost} attempts lost, {len(history.open)} cut off at the end")  # fmt: skip
+    print(f"utilisation {history.utilisation():.2%}; load {min(loads):.1f} to {max(loads):.1f}")
 
 
 def main() -> None:
