@@ -98,8 +98,9 @@ def busy(config: Path, run: Path, minutes: float) -> None:
     seconds = [trial.outcome.seconds for trial in completed if trial.outcome]
     lost = sum(trial.lost for trial in completed)
     active = history.active_seconds()
-    print(f"{active / 60:.1f} minutes: {len(completed)} trials ({len(completed) / active * 60:.0f} a minute), median "
-          f"{statistics.median(seconds):.2f} s; {lost} attempts lost, {len(history.open)} cut off at the end")  # fmt: skip
+    rate = len(completed) / active * 60
+    print(f"{active / 60:.1f} minutes: {len(completed)} trials, {rate:.0f} a minute")
+    print(f"median {statistics.median(seconds):.2f} s; {lost} attempts lost, {len(history.open)} cut off at the end")
     print(f"utilisation {history.utilisation():.2%}; load {min(loads):.1f} to {max(loads):.1f}")
 
 

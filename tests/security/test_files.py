@@ -100,11 +100,13 @@ def test_what_a_script_says_of_the_environment_is_on_a_list(
     """Threads and malloc, which every worker needs; what its config names itself; and PATH, where jobs get none."""
     for name in ("NAS_TEST_TOKEN", "AWS_SECRET_ACCESS_KEY", "PYTHONSTARTUP"):
         monkeypatch.setenv(name, SECRET)
-    (tmp_path / "secretive.yaml").write_text(CONFIG.replace("{workers: 1}", "{environment: {LANG: C}}"))
+    where = ", container: nas/nas, claim: runs" if kind == "kubernetes" else ""
+    (tmp_path / "secretive.yaml").write_text(CONFIG.replace("{workers: 1}", f"{{environment: {{LANG: C}}{where}}}"))
     words = ["submit", str(tmp_path / "secretive.yaml"), "--to", kind, "--run", str(tmp_path / "new"), "--dry-run"]
     cli.app([*words, "--json"], standalone_mode=False)
     scripts = "\n".join(json.loads(capsys.readouterr().out).values())
-    named = set(re.findall(r"^ *export (\w+)=", scripts, re.MULTILINE))
+    found = set(re.findall(r"^ *(?:export (\w+)=|- name: \"?([A-Z_]+)\"?\n *value:)", scripts, re.MULTILINE))
+    named = {shell or manifest for shell, manifest in found}
     assert {"LANG", *settings(1)} <= named
     assert named <= {"LANG", *settings(1), "CUDA_VISIBLE_DEVICES", *INHERITED.get(kind, ())}
     assert SECRET not in scripts
