@@ -33,7 +33,7 @@ from nas.history import History, Trial
 from nas.instructions import AskToStop, Cancel, End, EndReason, Forget, Instruction, Launch, Record
 from nas.limits import Budget, Stop
 from nas.machine import Search
-from nas.objective import Context, evaluate
+from nas.objective import Context, evaluate, resumable
 from nas.plan import Plan, going_on
 from nas.records import (
     Adopted,
@@ -60,6 +60,7 @@ TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 GRACE = 45.0  # seconds that what runs is waited for after SIGUSR1, which warns of a kill in a minute or two
 ROOM = 1.0  # seconds between two looks whether a full disk has room again
+TERM_GRACE = 20.0  # and after SIGTERM, where it can leave its state: SLURM kills half a minute later
 SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn ...
 OBSERVED = 20  # ... so that many times as long as its last look took is left before the next
 
@@ -111,7 +112,8 @@ def run(
     journal, search = snapshots.claim(
         folder, partial(machine, plan), lambda history: going_on(plan, history, folder), note, salvage=salvage
     )
-    keeper, leave = snapshots.Keeper(journal, search, note), _Leave(*(until or (math.inf, math.inf)))
+    keeper = snapshots.Keeper(journal, search, note)
+    leave = _Leave(*(until or (math.inf, math.inf)), resumable(plan.objective))
     try:
         drive = _Drive(plan, folder, journal, search, keeper, leave, note)
         drive.open(taught)
@@ -272,13 +274,11 @@ class _Drive:
             return
         self.executor = self.plan.connect(self.folder)
         if isinstance(self.executor, InlineExecutor):  # which is in an attempt while it waits
-            self.executor.hear = lambda report: self._act([report])
+            self.executor.hear = lambda report: self._act([report, *self._stop_requests()])
         next_look = 0.0
         try:
             while not self.search.over:
-                happenings: list[Happening] = list(self.executor.wait(TURN))
-                if self.leave.asked() and not self.search.stopping:
-                    happenings.append(StopRequested())
+                happenings = [*self.executor.wait(TURN), *self._stop_requests()]
                 self._act(happenings or [Tick()])
                 if (useful := self.search.useful(time.time())) is not None:
                     self.executor.wind_down(useful)
@@ -289,6 +289,12 @@ class _Drive:
                     next_look = max(looked + SHOW, time.monotonic() + OBSERVED * (time.monotonic() - looked))
         finally:
             self.executor.close()
+
+    def _stop_requests(self) -> list[Happening]:
+        """What the search has not yet been told of being asked to stop. Raises KeyboardInterrupt."""
+        asked, leaving = self.leave.asked(), self.leave.leaving and self.leave.resumable
+        told = self.search.stopping and self.search.leaving >= leaving
+        return [StopRequested(leaving)] if asked and not told else []
 
     def _act(self, happenings: Sequence[Happening]) -> None:
         """One turn: decide, record everything with one sync, and only then act."""
@@ -307,12 +313,14 @@ class _Drive:
                     trial = self.search.history.trials[instruction.trial]
                     replicate = trial.attempts[instruction.attempt].replicate
                     self.executor.start(self._attempt(trial, instruction.attempt, replicate, fresh=instruction.fresh))
-                case AskToStop(number, attempt) if self.executor is not None:
-                    self.executor.stop(number, attempt)
+                case AskToStop(number, attempt, leave) if self.executor is not None:
+                    self.executor.stop(number, attempt, leave=leave)
                 case Cancel(number, attempt) if self.executor is not None:
                     self.executor.cancel(number, attempt)
                 case Forget(number, attempt):
-                    forget_state(self._trial_folder(number), attempt)
+                    replicate = self.search.history.trials[number].attempts[attempt].replicate
+                    folder = self._trial_folder(number)
+                    forget_state(folder / f"r{replicate}" if replicate else folder, attempt)
                 case Record() | AskToStop() | Cancel() | End():
                     pass
 
@@ -397,26 +405,33 @@ class _Leave:
 
     stop_at: float  # begin nothing more from then on
     gone_by: float  # leave, whatever runs
+    resumable: bool = False  # what runs can leave its state
     heard: bool = False
+    leaving: bool = False  # there is no time to wait for the end of what runs
     again: bool = False
 
     def asked(self) -> bool:
         """Raises KeyboardInterrupt when the time to leave has come."""
         now = time.monotonic()
-        self.again = self.again or now >= min(self.stop_at, self.gone_by)
+        if now >= self.stop_at:
+            self.again = self.leaving = True
         if now >= self.gone_by:
             raise KeyboardInterrupt
-        return self.heard or self.again
+        return self.heard or self.leaving
 
     def hear(self, number: int, frame: object) -> None:
         """A signal came. Leaving at once is a KeyboardInterrupt: an objective in this process does not take it for its.
 
-        SIGINT once: stop when what runs has ended. SIGUSR1: so too, but soon. SIGINT again, SIGTERM or SIGHUP: at once.
+        SIGINT once: stop when what runs has ended. SIGUSR1: so too, but soon. SIGTERM: when what runs has left its
+        state, if it can. SIGINT or SIGTERM again, or SIGHUP: at once.
         """
         if number == signal.SIGUSR1:
-            self.again = True
+            self.again = self.leaving = True
             self.gone_by = min(self.gone_by, time.monotonic() + GRACE)
-        elif self.heard or number != signal.SIGINT:
+        elif number == signal.SIGTERM and self.resumable and not self.leaving:
+            self.leaving = True
+            self.gone_by = min(self.gone_by, time.monotonic() + TERM_GRACE)
+        elif self.leaving or self.heard or number != signal.SIGINT:
             self.again = False
             raise KeyboardInterrupt
         else:

@@ -8,7 +8,7 @@ NasError                 1   our own bug, when nothing more precise fits
 │   └── DiskFull             there is no room, and nothing was written: a driver waits until there is
 └── Interrupted         75   stopped on request, or a process that it needs was killed; it can be gone on with
 
-InvalidCandidate, Diverged, OutOfMemory   what an objective raises; the search goes on (see records.Failed)
+InvalidCandidate, Diverged, OutOfMemory, Preempted   what an objective raises; the search goes on (see records.Failed)
 """
 
 from __future__ import annotations
@@ -98,6 +98,10 @@ class Interrupted(NasError):
 
 class InvalidCandidate(Exception):
     """Raised by an objective: this candidate can not be built (shapes, an impossible value)."""
+
+
+class Preempted(Exception):
+    """Raised by an objective: it was told to stop and leave its state, and could not leave any."""
 
 
 class Diverged(Exception):

@@ -57,7 +57,7 @@ class AttemptRecord:
     epochs: int = 0  # that it has trained: its steps beyond those it went on from, and those before it began anew
     replicate: int = 0  # which training of the trial it is an attempt at; 0: the search's own
     until: int | None = None  # the step at which it pauses
-    saved: int | None = None  # the attempt that it goes on from
+    saved: int | None = None  # the attempt from whose state it goes on
     stopped: str = ""  # why a scheduler had it end with what it reached
 
     @property
@@ -75,7 +75,12 @@ class AttemptRecord:
         """Whether machines took it: lost, preempted, or abandoned with its driver and never heard of again."""
         if self.outcome is None:
             return self.abandoned
-        return isinstance(self.outcome, Failed) and self.outcome.kind in MACHINE_FAILURES
+        return isinstance(self.outcome, Failed) and self.outcome.kind in MACHINE_FAILURES and not self.left_state
+
+    @property
+    def left_state(self) -> bool:
+        """Whether it was preempted and left a state, so that nothing is lost."""
+        return isinstance(self.outcome, Failed) and self.outcome.step > 0
 
 
 @dataclass(slots=True)
@@ -440,7 +445,7 @@ def _counting(attempts: Sequence[AttemptRecord], which: int, set_aside: bool) ->
 
 def epochs_of(outcome: Outcome) -> int:
     """The step that an attempt with this outcome came to, as it says or by its metric ``epochs``; 0 where neither."""
-    return max(outcome.step, int(outcome.metrics.get("epochs", 0))) if isinstance(outcome, Succeeded) else 0
+    return max(outcome.step, int(outcome.metrics.get("epochs", 0)) if isinstance(outcome, Succeeded) else 0)
 
 
 def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class AskToStop:
 
     trial: int
     attempt: int
+    leave: bool = False  # its state, where it can, and answer that it was preempted
 
 
 @dataclass(frozen=True, slots=True)

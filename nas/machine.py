@@ -67,7 +67,7 @@ from nas.records import (
 )
 from nas.schedulers import NoScheduler, Promotion, Scheduler
 from nas.stragglers import Stragglers, judged
-from nas.verdict import RECENT, deciding, diagnosed, failure_signature, needs_fresh_child, took_down, verdict
+from nas.verdict import RECENT, deciding, diagnosed, failure_signature, is_short, needs_fresh_child, took_down, verdict
 
 FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
 DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space counts as exhausted
@@ -93,6 +93,7 @@ class Search:
     stragglers: Stragglers | None = None  # None: none is cut off, and none copied
     history: History = field(default_factory=History)
     stopping: bool = False
+    leaving: bool = False  # and what runs was asked to leave its state
     over: End | None = None
     # Rewards and trials of those that completed: what none dominates, of equals the earlier; with one objective, one.
     # Where trials are cut short, of those that came as far as any.
@@ -141,8 +142,11 @@ class Search:
                     self._reporter = (trial, attempt)
                     self._record(TrialReported(trial, attempt, step, metrics), now, out)
                     self._look_at(trial, attempt, step, now, out)
-            case StopRequested():
+            case StopRequested(leave):
                 self.stopping = True
+                if leave and not self.leaving:
+                    self.leaving = True
+                    out += [AskToStop(*key, leave=True) for key in sorted(self.history.running)]
             case Tick():
                 pass
         self._settle(now, out)
@@ -233,11 +237,13 @@ class Search:
             ending = self._ending(trial) if trial else None
             if trial and ending is not None:
                 self._record(ending, now, out)
-                out += [Forget(trial.number, a) for a in _states(trial) if a != ending.attempt or not _pauses(ending)]
+                kept = ending.attempt if isinstance(ending, TrialPaused) else None
+                out += [Forget(trial.number, one) for one in retries.states(trial, 0) if one != kept]
         for trial, replicate in list(replication.unfinished(self.history)):
             if (attempt := deciding(trial, replicate)) is not None:
                 set_aside = took_down(trial, replicate) == attempt
                 self._record(ReplicateEnded(trial.number, replicate, attempt, set_aside), now, out)
+                out += [Forget(trial.number, one) for one in retries.states(trial, replicate)]
 
     def _ending(self, trial: Trial) -> TrialEnded | TrialPaused | None:
         if trial.duplicate_of is not None:
@@ -246,14 +252,8 @@ class Search:
             return TrialEnded(trial.number, "failed")
         ending = verdict(trial)
         if self.scheduler.watches and isinstance(ending, TrialEnded) and ending.state == "completed":
-            return replace(ending, short=self._is_short(trial, ending))
+            return replace(ending, short=is_short(trial, ending, self.full_length))
         return ending
-
-    def _is_short(self, trial: Trial, ending: TrialEnded) -> bool:
-        """Whether it was stopped; the word may have come too late, or a killed driver have given it unrecorded."""
-        attempt = trial.attempts[ending.attempt or 0]
-        stopped = attempt.stopped or (isinstance(attempt.outcome, Succeeded) and attempt.outcome.stopped)
-        return bool(stopped) and not (self.full_length is not None and attempt.step >= self.full_length)
 
     def _start(self, now: float, out: list[Instruction]) -> None:
         while not self.stopping and not self._diagnosis and len(self.history.running) < self.history.workers:
@@ -264,8 +264,8 @@ class Search:
             elif promotion := self._promotion(now):
                 self._promote(promotion, now, out)
             elif wanting := self._wanting(now):
-                number, replicate = wanting
-                self._begin(self.history.trials[number], replicate, None, None, now, out)
+                trial, replicate = self.history.trials[wanting[0]], wanting[1]
+                self._begin(trial, replicate, None, retries.state(trial, replicate), now, out)
             elif not self._enough(now) and not self._exhausted() and len(self._waiting) <= self.history.workers:
                 proposal = self.controller.ask(len(self.history.trials))
                 if isinstance(proposal, Exhausted):
@@ -289,8 +289,8 @@ class Search:
         """A trial's first attempt, or once more what its last one was to do."""
         trial = self.history.trials[number]
         last = next(reversed(trial.training()), None)
-        until, saved = (last.until, last.saved) if last else (self.scheduler.first(number), None)
-        self._begin(trial, 0, until, saved, now, out)
+        until = last.until if last else self.scheduler.first(number)
+        self._begin(trial, 0, until, retries.state(trial, 0), now, out)
 
     def _promotion(self, now: float) -> Promotion | None:
         """A paused trial for a free slot, unless a rule to stop by holds."""
@@ -461,11 +461,11 @@ class Search:
                 self._unsettled |= self._waiting  # some may have been lost too often
             case Proposed():
                 self._proposed(event)
-            case AttemptStarted(trial, attempt, _, replicate, until):
+            case AttemptStarted(trial, attempt, _, replicate, until, saved):
                 self._waiting.discard(trial)
                 if paused is not None:
                     self.scheduler.promoted(trial, paused, until)
-                if not replicate and self._is_original(trial, attempt):
+                if not replicate and saved is None and self._is_original(trial, attempt):
                     self.scheduler.began(trial)
             case TrialReported(trial, attempt, step, metrics) if self.scheduler.watches:
                 if self._is_original(trial, attempt) and (value := self.progress(metrics)) is not None:
@@ -631,12 +631,3 @@ class Search:
 
 _PLAIN = ("_original", "_repeats", "_counted", "_without_new_best", "_longest", "_diagnosis", "_closed")
 _SETS = ("_waiting", "_unsettled", "_assigned")
-
-
-def _pauses(ending: TrialEnded | TrialPaused) -> bool:
-    return isinstance(ending, TrialPaused)
-
-
-def _states(trial: Trial) -> list[int]:
-    """Attempts that may have left one."""
-    return [one.attempt for one in trial.attempts if one.until is not None]

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from nas.durable import FULL
-from nas.errors import Diverged, InvalidCandidate, OutOfMemory
+from nas.errors import Diverged, InvalidCandidate, OutOfMemory, Preempted
 from nas.records import Failed, FailureKind, Outcome, Succeeded
 from nas.space import Candidate
 
@@ -36,13 +36,17 @@ class Context:
     what lies in ``saved``, if that is given; it reports, counting steps from the trial's beginning; and when it is told
     to stop, it leaves its state in ``folder`` before it returns. One that does not is trained from the beginning again.
 
+    One that can do so at any report says so, ``objective.resumable = True``. It is then also told to stop when its
+    worker must go: ``folder`` is given from that report on, and what was reached counts only where it leaves nothing
+    there, as it has come to its end. Where it can leave nothing, it raises nas.errors.Preempted.
+
     >>> def objective(candidate, context):
     ...     step, model = load(context.saved) if context.saved else (0, new(candidate))
     ...     while step < 27:
     ...         step, accuracy = step + 1, train(model)
     ...         if context.report(step, {"accuracy": accuracy}):
     ...             break
-    ...     if context.folder:
+    ...     if context.folder and step < 27:
     ...         save(context.folder, step, model)
     ...     return {"accuracy": accuracy}
     """
@@ -56,7 +60,7 @@ class Context:
     notes: dict[str, Any] = field(default_factory=dict)
     until: int | None = None  # the step at which this attempt pauses: ``report`` returns True there
     saved: Path | None = None  # where an earlier attempt of this trial left its state; None: begin anew
-    folder: Path | None = None  # this attempt's own, for such state; None where nothing will go on from it
+    folder: Path | None = None  # this attempt's own, for such state; None where none is wanted
     reached: int = 0  # the step of the last report
     stopped: bool = False  # that report was answered: stop
 
@@ -89,6 +93,11 @@ class Context:
 Objective = Callable[[Candidate, Context], float | Mapping[str, float]]
 
 
+def resumable(objective: Objective) -> bool:
+    """Whether it says of itself that it can be told to stop anywhere and go on from the state that it leaves."""
+    return bool(getattr(objective, "resumable", False))
+
+
 def evaluate(
     objective: Objective, candidate: Candidate, context: Context, *, fresh: bool = True, place: str = ""
 ) -> Outcome:
@@ -105,6 +114,8 @@ def evaluate(
         return failed("invalid", str(error))
     except Diverged as error:
         return failed("diverged", str(error))
+    except Preempted as error:
+        return failed("preempted", str(error))
     except (OutOfMemory, MemoryError) as error:
         return failed("out_of_memory", str(error) or "out of memory", traceback.format_exc())
     except Exception as error:

@@ -120,7 +120,7 @@ class Attempt:
     fresh: bool = False  # must run in a child process that has trained nothing before, beside nobody on its GPU
     deadline: float | None = None  # seconds allowed, from the attempt's start
     until: int | None = None  # the step at which it pauses, and leaves its state; None: it goes to its end
-    saved: int | None = None  # the earlier attempt that paused, from whose state it goes on
+    saved: int | None = None  # the earlier attempt that paused or was preempted, from whose state it goes on
     since: int = 0  # results of attempts from this one on answer for it too; those before it paused earlier
     replicate: int = 0  # of the trial, with a seed of its own; 0 is the search's own training
     avoid: tuple[str, ...] = ()  # hosts that lost an earlier attempt at it
@@ -156,6 +156,7 @@ class Failed:
     notes: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = True
     place: str = ""  # host/pid of the child, or the host alone
+    step: int = 0  # preempted: of the state that it left, from which another attempt goes on; 0: it left none
     died: bool = False  # lost with the worker that ran it, be it the machine's doing or the candidate's
     outcome: str = field(default="failed", init=False)
 
@@ -216,6 +217,8 @@ class Tick:
 @dataclass(frozen=True, slots=True)
 class StopRequested:
     """A person or a batch system asked the run to stop: start nothing more, wait for what runs."""
+
+    leave: bool = False  # there is no time for that: what runs is to leave its state, where it can
 
 
 Happening = SlotsChanged | Adopted | Answered | Reported | Tick | StopRequested
@@ -293,7 +296,7 @@ class AttemptStarted:
     fresh: bool = False
     replicate: int = 0  # 0 is the search's own training
     until: int | None = None  # the step at which it pauses; None: it goes to its end
-    saved: int | None = None  # the attempt that paused, and from whose state it goes on
+    saved: int | None = None  # the attempt that paused or was preempted, and from whose state it goes on
     event: str = field(default="attempt_started", init=False)
 
 

@@ -5,8 +5,8 @@ is one sealed line {run, trial, replicate, attempt, hash, outcome}; one that nam
 attempt or candidate, or whose checksum fails, is as if absent. The journal stays the only truth: a result counts once
 it is journaled.
 
-What an attempt that pauses leaves for a later one lies in ``<attempt>/state/``, and is the objective's own business. It
-counts only if that attempt's result does: later attempts are told of no other state.
+What an attempt that pauses, or is preempted, leaves for a later one lies in ``<attempt>/state/``, and is the
+objective's own business. It counts only if that attempt's result does: later attempts are told of no other state.
 """
 
 from __future__ import annotations
@@ -46,10 +46,8 @@ def attempt_folder(attempt: Attempt) -> Path:
     return _made(attempt)
 
 
-def state_folder(attempt: Attempt) -> Path | None:
-    """An empty folder for the state that it leaves; None where nothing will go on from it. Raises DiskFailed."""
-    if attempt.until is None:
-        return None
+def state_folder(attempt: Attempt) -> Path:
+    """An empty folder for the state that it leaves. Raises DiskFailed."""
     forget_state(attempt.folder, attempt.attempt)  # of an attempt with this number that a torn journal does not know
     return _made(attempt, STATE)
 

@@ -30,6 +30,13 @@ def verdict(trial: Trial) -> TrialEnded | TrialPaused | None:
     return TrialEnded(trial.number, "completed" if succeeded else "failed", number)
 
 
+def is_short(trial: Trial, ending: TrialEnded, full_length: int | None) -> bool:
+    """Whether it was stopped; the word may have come too late, or a killed driver have given it unrecorded."""
+    attempt = trial.attempts[ending.attempt or 0]
+    stopped = attempt.stopped or (isinstance(attempt.outcome, Succeeded) and attempt.outcome.stopped)
+    return bool(stopped) and not (full_length is not None and attempt.step >= full_length)
+
+
 def deciding(trial: Trial, replicate: int = 0) -> int | None:
     """The attempt that says how a training of the trial ends or pauses, or None where it deserves another one.
 

@@ -6,16 +6,19 @@ import dataclasses
 import random
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Literal
 
 import orjson
 
 from nas import results
 from nas.errors import DiskFailed
 from nas.objective import Context, Objective, evaluate
-from nas.records import Attempt, Failed, Outcome, outcome_from_json
+from nas.records import Attempt, Failed, Outcome, Succeeded, outcome_from_json
 from nas.space import Candidate
 
-Publish = Callable[[int, Mapping[str, float]], bool]
+Heard = Literal["", "stop", "leave"]  # at a report: to end with what it has reached, or to leave its state
+Publish = Callable[[int, Mapping[str, float]], Heard]
 
 
 def run_attempt(
@@ -34,13 +37,40 @@ def run_attempt(
     Only KeyboardInterrupt and SystemExit pass through.
     """
     seed_generators(attempt.seed)
-    context = Context(attempt.trial, attempt.seed, device, threads, deadline, publish, until=attempt.until)
+    leaving = False
+
+    def report(step: int, metrics: Mapping[str, float]) -> bool:
+        nonlocal leaving
+        heard = publish(step, metrics)
+        if heard != "leave":
+            return heard == "stop"
+        with suppress(DiskFailed):  # where there is no place for it, it trains on until it is cut off
+            context.folder = context.folder or results.state_folder(attempt)
+            leaving = True
+        return leaving
+
+    context = Context(attempt.trial, attempt.seed, device, threads, deadline, report, until=attempt.until)
     try:
-        context.saved, context.folder = results.saved_state(attempt), results.state_folder(attempt)
+        context.saved = results.saved_state(attempt)
+        context.folder = results.state_folder(attempt) if attempt.until is not None else None
     except DiskFailed as error:
         return Failed("lost", f"no place for the state: {error}", fresh=fresh, place=place)
     outcome = evaluate(objective, Candidate.of(attempt.candidate), context, fresh=fresh, place=place)
+    if leaving and isinstance(outcome, Succeeded):
+        outcome = _left(attempt, context, outcome)
     return recorded(attempt, outcome)
+
+
+def _left(attempt: Attempt, context: Context, outcome: Succeeded) -> Outcome:
+    """What a success is that was told to leave its state: one only where it left none, or was to pause there anyhow."""
+    assert context.folder is not None
+    pauses = attempt.until is not None and context.reached >= attempt.until
+    if pauses or not any(context.folder.iterdir()):
+        return dataclasses.replace(outcome, stopped=False)
+    words = f"preempted; it left its state at step {context.reached}"
+    return Failed(
+        "preempted", words, "", outcome.seconds, outcome.notes, outcome.fresh, outcome.place, step=context.reached
+    )
 
 
 def recorded(attempt: Attempt, outcome: Outcome) -> Outcome:

@@ -12,6 +12,7 @@ import ctypes
 import faulthandler
 import gc
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,8 @@ from pathlib import Path
 import cloudpickle
 
 from nas import results
-from nas.cluster.attempts import run_attempt
-from nas.cluster.forkserver import leave_terminal_signals_to_driver
+from nas.cluster.attempts import Heard, run_attempt
+from nas.cluster.forkserver import WARNINGS, leave_terminal_signals_to_driver
 from nas.errors import DiskFailed
 from nas.objective import Context, Objective
 from nas.records import Attempt, Failed, Outcome
@@ -38,6 +39,7 @@ class Boot:
     path: list[str]  # sys.path of the program that the objective came from
     device: str
     threads: int
+    resumable: bool = False  # the objective can leave its state at any report
     shared: bool = False  # others train on the device too, but beside attempts that are to be fresh
 
 
@@ -51,6 +53,7 @@ class Work:
 class Stop:
     trial: int  # named, as it may come when the attempt has not begun, or has ended
     attempt: int
+    leave: bool = False  # its state, and answer that it was preempted
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def serve(connection: Connection) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a killed attempt's log ends where it did
     faulthandler.enable()  # a segmentation fault leaves its Python traceback in log.txt
     boot: Boot = connection.recv()
+    warned = _leave_when_asked_to_end() if boot.resumable else []
     sys.path[:] = boot.path
     home = Path.cwd()
     fresh = True
@@ -87,27 +91,30 @@ def serve(connection: Connection) -> None:
             return
         os.chdir(home)  # an attempt before may have left it
         with _logged(work.attempt, libc) as problem:
-            outcome = problem or _run(boot, work, connection, asked, fresh and (work.attempt.fresh or not boot.shared))
+            outcome = problem or _run(
+                boot, work, connection, asked, warned, fresh and (work.attempt.fresh or not boot.shared)
+            )
         connection.send(outcome)
         fresh = False
 
 
-def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], fresh: bool) -> Outcome:
-    this = Stop(work.attempt.trial, work.attempt.attempt)
+def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], warned: list[int], fresh: bool) -> Outcome:
+    this = (work.attempt.trial, work.attempt.attempt)
 
     def objective(candidate: Candidate, context: Context) -> float | Mapping[str, float]:
         # In here, so that what it raises when it is loaded is a failure like any other.
         loaded: Objective = cloudpickle.loads(boot.objective)
         return loaded(candidate, context)
 
-    def publish(step: int, metrics: Mapping[str, float]) -> bool:
+    def publish(step: int, metrics: Mapping[str, float]) -> Heard:
         try:
             connection.send(Report(step, {str(name): value for name, value in metrics.items()}))
             while connection.poll():
                 asked.append(connection.recv())
         except (EOFError, OSError):  # the worker is gone: nothing of this is the candidate's doing
             os._exit(1)
-        return this in asked
+        words = {one.leave for one in asked if (one.trial, one.attempt) == this}
+        return "stop" if False in words else "leave" if words or warned else ""
 
     return run_attempt(
         objective,
@@ -167,6 +174,24 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
+
+
+def _leave_when_asked_to_end() -> list[int]:
+    """Signals that ask this process to end, as they come: a preemption sends them to all of a job at once.
+
+    What the objective forked ends by them as ever.
+    """
+    own, warned = os.getpid(), []
+
+    def hear(number: int, frame: object) -> None:
+        warned.append(number)
+        if os.getpid() != own:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in WARNINGS:
+        signal.signal(number, hear)
+    return warned
 
 
 def _redirect(path: os.PathLike[str] | str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import queue
 import sys
@@ -30,7 +31,7 @@ from nas.cluster.environment import visible_device
 from nas.cluster.sharing import Room, Sharing
 from nas.cluster.slot import Slot, pickled
 from nas.errors import Interrupted
-from nas.objective import Objective
+from nas.objective import Objective, resumable
 from nas.records import (
     Answered,
     Attempt,
@@ -44,6 +45,7 @@ from nas.records import (
 
 ANSWER_LIMIT = 5.0  # seconds from a task's end to its answer, which was sent before
 KEEP_UP = 0.5  # seconds between two looks at who keeps the workers up
+REPORTS = 3.0  # as long as so many take, an attempt that can leave its state is worth beginning
 GONE = 10.0  # seconds without the scheduler, after which it is not waited for
 
 
@@ -51,10 +53,17 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
     """Gives a worker its slot when it joins, and ends the slot's processes when it leaves."""
 
     def __init__(
-        self, name: str, objective: bytes, preload: Sequence[str], threads: int, memory: int | None, shared: bool
+        self,
+        name: str,
+        objective: Objective,
+        preload: Sequence[str],
+        threads: int,
+        memory: int | None,
+        shared: bool,
     ) -> None:
         self.name = name
-        self.objective = objective
+        self.objective = pickled(objective)
+        self.resumable = resumable(objective)
         self.preload = list(preload)
         self.threads = threads
         self.memory = memory
@@ -70,6 +79,7 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
             threads=self.threads,
             memory=self.memory,
             path=self.path,
+            resumable=self.resumable,
             shared=self.shared,
         )
         self.worker = worker
@@ -104,9 +114,9 @@ async def cancel_on_worker(name: str, trial: int, attempt: int, dask_worker: Wor
     dask_worker.plugins[name].slot.cancel(trial, attempt)
 
 
-async def stop_on_worker(name: str, trial: int, attempt: int, dask_worker: Worker) -> None:
+async def stop_on_worker(name: str, trial: int, attempt: int, leave: bool, dask_worker: Worker) -> None:
     """Have an attempt's next report return True."""
-    dask_worker.plugins[name].slot.stop(trial, attempt)
+    dask_worker.plugins[name].slot.stop(trial, attempt, leave=leave)
 
 
 async def leave_on_worker(name: str, dask_worker: Worker) -> None:
@@ -172,6 +182,8 @@ class DaskExecutor:
         self._released: set[str] = set()  # that were told to go
         self._slots = 0  # as last announced
         self._longest = 0.0  # seconds that an attempt took
+        self._between = 0.0  # seconds between two reports of one, or from its start to the first
+        self._reported: dict[str, float] = {}  # key of what runs -> time.monotonic() of the last
         self._useful: int | None = None  # so many workers are still, when nothing new will come; None: all are
         self._gone_since: float | None = None  # time.monotonic() since when the scheduler does not answer
         self._running: dict[str, tuple[Attempt, Any]] = {}  # key -> attempt, future
@@ -180,7 +192,8 @@ class DaskExecutor:
         self._waiting: deque[Attempt] = deque()  # started when no worker was free, as when one has just died
         self._happenings: list[Happening] = []
         self._count = 0
-        plugin = SlotPlugin(self.name, pickled(objective), preload, threads, memory, sharing is not None)
+        self._resumable = resumable(objective)
+        plugin = SlotPlugin(self.name, objective, preload, threads, memory, sharing is not None)
         client.subscribe_topic("all", lambda event: self._events.put(_membership(event[1])))
         client.subscribe_topic(self.name, lambda event: self._events.put(event[1]))
         client.register_plugin(plugin, name=self.name)
@@ -191,14 +204,20 @@ class DaskExecutor:
         self._waiting.append(attempt)
         self._place()
 
-    def stop(self, trial: int, attempt: int) -> None:
-        self._on_worker(stop_on_worker, trial, attempt)
+    def stop(self, trial: int, attempt: int, *, leave: bool = False) -> None:
+        if leave:
+            self._drop(trial, attempt)
+        self._on_worker(stop_on_worker, trial, attempt, leave)
 
     def cancel(self, trial: int, attempt: int) -> None:
+        self._drop(trial, attempt)
+        self._on_worker(cancel_on_worker, trial, attempt)
+
+    def _drop(self, trial: int, attempt: int) -> None:
+        """Answer for it, if it waits for a worker yet."""
         for one in [a for a in self._waiting if (a.trial, a.attempt) == (trial, attempt)]:
             self._waiting.remove(one)
             self._happenings.append(Answered(trial, attempt, Failed("preempted", "cancelled")))
-        self._on_worker(cancel_on_worker, trial, attempt)
 
     def wait(self, timeout: float) -> Sequence[Happening]:
         until = time.monotonic() + timeout
@@ -240,13 +259,23 @@ class DaskExecutor:
             raise Interrupted("the Dask scheduler is gone, with its workers; everything recorded is safe")
 
     def _usable(self, address: str) -> bool:
-        """Whether an attempt may be given to it, and is likely to end there. A worker's first one is not doubted."""
+        """Whether an attempt may be given to it, and is likely to end or to leave its state there.
+
+        A worker's first one is not doubted.
+        """
         if address in self._released:
             return False
         if address not in self._leaves:
             return True
         left = self._leaves[address] - time.monotonic()
-        return left > (self._longest if address in self._served else 0.0)
+        return left > (self._needs() if address in self._served else 0.0)
+
+    def _needs(self) -> float:
+        """Seconds without which nothing is begun: those of the longest attempt so far; or of a few reports, as an
+        objective may be able to leave its state at each.
+        """
+        reports = REPORTS * self._between if self._resumable and self._between else math.inf
+        return min(self._longest, reports)
 
     def _release(self) -> None:
         """Let the idle workers go that are of no more use, and announce how many slots there are."""
@@ -272,11 +301,13 @@ class DaskExecutor:
             self._slots = slots
             self._happenings.append(SlotsChanged(slots))
 
-    def _on_worker(self, function: Callable[..., Any], trial: int, attempt: int) -> None:
+    def _on_worker(self, function: Callable[..., Any], trial: int, attempt: int, *more: Any) -> None:
         """Call it on the worker that runs the attempt, if one does; waits for nothing."""
         for address, key in self._workers.items():
             if key and (self._running[key][0].trial, self._running[key][0].attempt) == (trial, attempt):
-                self.client.run(function, self.name, trial, attempt, workers=[address], wait=False, on_error="ignore")
+                self.client.run(
+                    function, self.name, trial, attempt, *more, workers=[address], wait=False, on_error="ignore"
+                )
 
     def _take(self, timeout: float) -> None:
         """Digest what came, once something did or the time is over."""
@@ -316,7 +347,7 @@ class DaskExecutor:
         self._workers[address] = key
         self._served.add(address)
         self._running[key] = (attempt, future)
-        self._began[key] = time.monotonic()
+        self._began[key] = self._reported[key] = time.monotonic()
 
     def _room(self) -> Room | None:
         """On the GPUs, where they are shared. A fresh attempt has one to itself."""
@@ -355,6 +386,8 @@ class DaskExecutor:
                         self._lose(key, Failed("lost", f"the worker {address} died", place=place, died=True))
             case ["reported", key, step, metrics] if key in self._running:
                 attempt, _ = self._running[key]
+                now = time.monotonic()
+                self._between, self._reported[key] = max(self._between, now - self._reported[key]), now
                 self._happenings.append(Reported(attempt.trial, attempt.attempt, step, metrics))
             case ["answered", key, outcome]:
                 self._answer(key, outcome_from_json(orjson.loads(outcome)))
@@ -380,6 +413,7 @@ class DaskExecutor:
             return
         attempt, _ = self._running.pop(key)
         self._ended.pop(key, None)
+        self._reported.pop(key)
         self._longest = max(self._longest, time.monotonic() - self._began.pop(key))
         for address, running in self._workers.items():
             if running == key:

@@ -29,6 +29,7 @@ from multiprocessing.connection import Connection
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from nas.cluster.forkserver import main; main()"
 CLOSE_LIMIT = 1.0  # seconds
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1)  # of a batch system: to all processes of a job, some time before SIGKILL
 _FORK, _KILL = b"fork", b"kill"
 _PR_SET_PDEATHSIG = 1
 
@@ -102,6 +103,8 @@ def main() -> None:
     descriptor, parent, *preload = sys.argv[2:]
     die_with_parent(int(parent))
     leave_terminal_signals_to_driver()
+    for number in WARNINGS:
+        signal.signal(number, signal.SIG_IGN)  # the worker says what is to end; the child may yet leave its state
     sys.argv[:] = [""]
     for module in preload:
         with contextlib.suppress(Exception):  # the objective that needs it will say so better
@@ -186,7 +189,8 @@ def _fork(control: socket.socket, descriptor: int, run_child: object) -> int:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, *WARNINGS):
+            signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)
         die_with_parent(server)
         control.close()

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from nas import results
-from nas.cluster.attempts import run_attempt
-from nas.objective import Objective
+from nas.cluster.attempts import Heard, run_attempt
+from nas.objective import Objective, resumable
 from nas.records import Answered, Attempt, Failed, Happening, Outcome, Reported, SlotsChanged
 
 
@@ -33,13 +33,15 @@ class InlineExecutor:
         self.happenings: list[Happening] = [SlotsChanged(slots)]
         self.hear: Callable[[Reported], None] = self.happenings.append
         self._running: tuple[int, int] | None = None
-        self._stopped = self._cancelled = False  # what runs
+        self._heard: Heard = ""  # of what runs
+        self._cancelled = False  # likewise
 
     def start(self, attempt: Attempt) -> None:
         self.started.append(attempt)
 
-    def stop(self, trial: int, attempt: int) -> None:
-        self._stopped |= (trial, attempt) == self._running
+    def stop(self, trial: int, attempt: int, *, leave: bool = False) -> None:
+        if (trial, attempt) == self._running and not (leave and (self._heard or not resumable(self.objective))):
+            self._heard = "leave" if leave else "stop"
 
     def cancel(self, trial: int, attempt: int) -> None:
         self._cancelled |= (trial, attempt) == self._running
@@ -71,7 +73,7 @@ class InlineExecutor:
             return answered[1]
         refused: list[Exception] = []
 
-        def publish(step: int, metrics: Mapping[str, float]) -> bool:
+        def publish(step: int, metrics: Mapping[str, float]) -> Heard:
             try:
                 self.hear(Reported(attempt.trial, attempt.attempt, step, metrics))
             except Exception as error:  # the listener's own, and no failure of the candidate
@@ -79,9 +81,9 @@ class InlineExecutor:
                 raise _CutOff from error
             if self._cancelled:
                 raise _CutOff
-            return self._stopped
+            return self._heard
 
-        self._running, self._stopped, self._cancelled = (attempt.trial, attempt.attempt), False, False
+        self._running, self._heard, self._cancelled = (attempt.trial, attempt.attempt), "", False
         try:
             return run_attempt(self.objective, attempt, publish=publish, place="inline")
         except _CutOff:

@@ -72,6 +72,7 @@ class Slot:
         preload: modules that the children find imported.
         device, threads: what contexts say.
         memory: bytes that a child may have resident; None is no limit.
+        resumable: the objective can leave its state at any report.
         shared: the device is another slot's too, but beside attempts that are to be fresh.
     """
 
@@ -84,9 +85,10 @@ class Slot:
         threads: int = 1,
         memory: int | None = None,
         path: Sequence[str] | None = None,
+        resumable: bool = False,
         shared: bool = False,
     ) -> None:
-        self.boot = Boot(objective, list(sys.path if path is None else path), device, threads, shared)
+        self.boot = Boot(objective, list(sys.path if path is None else path), device, threads, resumable, shared)
         self.preload = preload
         self.memory = memory
         self._server = ForkServer(preload)
@@ -94,6 +96,8 @@ class Slot:
         self._busy = threading.Lock()  # held by the attempt that runs
         self._lock = threading.Lock()  # over the two below, which ``cancel`` shares with ``run``
         self._running: tuple[int, int] | None = None
+        self._reported = 0.0  # time.monotonic() of its last report, or of its beginning
+        self._between = 0.0  # seconds between two, at most
         self._cancelled: set[tuple[int, int]] = set()
 
     def run(self, attempt: Attempt, on_report: OnReport = lambda step, metrics: None) -> Outcome:
@@ -128,11 +132,27 @@ class Slot:
                     self._child = None
                 self._cancelled.discard(key)
 
-    def stop(self, trial: int, attempt: int) -> None:
-        """Have the attempt's next report return True. From any thread; what is not running is left as it is."""
+    def stop(self, trial: int, attempt: int, *, leave: bool = False) -> None:
+        """Have the attempt's next report return True. From any thread; what is not running is left as it is.
+
+        ``leave``: its state, and answer that it was preempted. An objective that cannot trains on.
+        """
         with self._lock:
-            if self._running == (trial, attempt) and self._child:
-                self._child.send(Stop(trial, attempt))
+            if self._running == (trial, attempt) and self._child and (self.boot.resumable or not leave):
+                self._child.send(Stop(trial, attempt, leave))
+
+    def leave(self) -> bool:
+        """Have whatever runs leave its state; False where nothing runs, or it cannot. From any thread."""
+        running = self._running
+        if running and self.boot.resumable:
+            self.stop(*running, leave=True)
+        return bool(running) and self.boot.resumable
+
+    def between_reports(self) -> float | None:
+        """Seconds that what runs took between two reports, at most; None where nothing does, or it leaves no state."""
+        if not self._running or not self.boot.resumable:
+            return None
+        return max(self._between, time.monotonic() - self._reported)
 
     def cancel(self, trial: int, attempt: int) -> None:
         """Kill the attempt's child; ``run`` then returns. From any thread; what already ended is left as it is."""
@@ -185,6 +205,7 @@ class Slot:
         started = time.monotonic()
         deadline = None if attempt.deadline is None else started + attempt.deadline
         fresh, kills = child.attempts == 0 and (attempt.fresh or not self.boot.shared), _oom_kills()
+        self._between, self._reported = 0.0, started
         child.give(Work(attempt, deadline))
         verdict: tuple[FailureKind, str] | None = None
         while True:
@@ -194,6 +215,8 @@ class Slot:
             if deadline is not None and pause is not None:
                 deadline += _stopped(looked + pause)
             if isinstance(message, Report):
+                now = time.monotonic()
+                self._between, self._reported = max(self._between, now - self._reported), now
                 on_report(message.step, message.metrics)
             elif isinstance(message, Succeeded | Failed):
                 if isinstance(message, Failed) or verdict:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from nas.errors import DiskFailed, Diverged, OutOfMemory
+from nas.errors import DiskFailed, Diverged, OutOfMemory, Preempted
 from nas.space.canonical import canonical
 from nas.train import checkpoint, compiling, memory, plugins, precision
 from nas.train.checkpoint import Checkpoint, Identity, NotUsable
@@ -53,6 +53,8 @@ class Trainer:
     Told to stop before its last epoch it leaves a checkpoint in ``context.folder``, if there is one, and returns what
     was reached; from such a folder in ``context.saved`` it goes on as if it had never paused (checkpoint.py).
     """
+
+    resumable: ClassVar[bool] = True
 
     settings: TrainSettings
     task: TaskSettings
@@ -94,20 +96,19 @@ class Trainer:
         if not self.settings.epochs:
             trial.require_fit(trial.network())
             return {**_scores(trial, context), **trial.costs}
-        identity = self._identity(trial) if context.saved or context.folder else {}
-        saved = _saved(context, identity)
+        saved = _saved(context, self._identity(trial)) if context.saved else None
         decided = saved.decided if saved else replace(self._decide(trial), scores=_scores(trial, context))
         decided = self._compiling(trial, decided, context, going_on=saved is not None)
         diverged = ""
         try:
-            return self._trained(trial, decided, context, identity, saved)
+            return self._trained(trial, decided, context, saved)
         except Diverged as error:
             if decided.precision.name not in MAY_OVERFLOW:
                 raise
             diverged = str(error)
         # Not within `except`: until it is left, the error's frames hold the network that diverged, and here it would
         # stand in memory beside its successor. For the same reason no network is a variable of this method.
-        return self._trained(trial, decided.in_fp32(diverged), context, identity)
+        return self._trained(trial, decided.in_fp32(diverged), context)
 
     def _decide(self, trial: Trial) -> Decided:
         """Batch, then precision: what a step costs decides it."""
@@ -137,7 +138,7 @@ class Trainer:
         return replace(decided, compiled=yes, compile_reason=why)
 
     def _trained(
-        self, trial: Trial, decided: Decided, context: Context, identity: Identity, saved: Checkpoint | None = None
+        self, trial: Trial, decided: Decided, context: Context, saved: Checkpoint | None = None
     ) -> dict[str, float]:
         recipe = trial.recipe(decided, self.steps)
         context.note(**decided.notes(), learning_rate=recipe.learning_rate)
@@ -158,7 +159,7 @@ class Trainer:
         # Before the device's peak is measured, which takes some memory.
         peak_memory = float(max(memory.peak(trial.device), saved.peak_memory if saved else 0))
         if context.folder and not training.ended:
-            _pause(context, identity, decided, training, trial.device, peak_memory)
+            _pause(context, self._identity(trial), decided, training, trial.device, peak_memory)
         training.finish()
         context.note(**training.notes(recipe.batch))
         modules = auxiliaries(training.network)
@@ -199,8 +200,7 @@ def _scores(trial: Trial, context: Context) -> dict[str, float]:
 
 def _saved(context: Context, identity: Identity) -> Checkpoint | None:
     """Where an earlier attempt of the trial paused; None where there is nothing to go on from, which is noted."""
-    if not context.saved:
-        return None
+    assert context.saved
     try:
         saved = checkpoint.read(context.saved, identity)
     except NotUsable as error:
@@ -213,13 +213,18 @@ def _saved(context: Context, identity: Identity) -> Checkpoint | None:
 def _pause(
     context: Context, identity: Identity, decided: Decided, training: Training, device: torch.device, peak_memory: float
 ) -> None:
-    """Write a checkpoint. What a full disk refuses costs the epochs until here if the trial is to go on, no more."""
+    """Write a checkpoint. What a full disk refuses costs the epochs until here if the trial is to go on, no more.
+
+    Raises Preempted where the checkpoint was all that it stopped for.
+    """
     assert context.folder
     try:
         size = checkpoint.write(context.folder, identity, decided, training, device, peak_memory)
         context.note(checkpoint={"epoch": training.epoch, "bytes": size})
     except DiskFailed as error:
         context.note(checkpoint={"epoch": training.epoch, "not_written": str(error)})
+        if context.until is None or training.epoch < context.until:
+            raise Preempted(f"its checkpoint could not be written: {error}") from error
 
 
 def _device_name(device: torch.device) -> str:

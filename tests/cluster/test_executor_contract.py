@@ -95,6 +95,33 @@ def test_an_attempt_pauses_at_its_step_and_another_goes_on_from_what_it_left(exe
     assert not (Path(first.folder) / "2" / results.STATE).exists()  # nothing goes on from the last one
 
 
+def test_an_attempt_that_is_told_to_leaves_its_state_and_another_goes_on_from_it(executor, attempt):
+    """Without it what a preempted worker trained is trained again."""
+    first = attempt("count to nine", pause=0.2)
+    if isinstance(executor, InlineExecutor):
+        executor.hear = lambda report: executor.stop(first.trial, 0, leave=True) if report.step == 3 else None
+    executor.start(first)
+    seen = []
+    while not any(isinstance(h, Answered) for h in seen):
+        seen += executor.wait(0.5)
+        if Reported(first.trial, 0, 3, {"accuracy": 0.3}) in seen:
+            executor.stop(first.trial, 0, leave=True)
+    outcome = next(h.outcome for h in seen if isinstance(h, Answered))
+    assert (outcome.kind, outcome.message) == ("preempted", f"preempted; it left its state at step {outcome.step}")
+    assert 3 <= outcome.step < 9
+    assert results.read_attempt(first) == outcome, "where the driver dies now, the next one finds it"
+    [answer] = run_all(executor, dataclasses.replace(first, attempt=1, saved=0))
+    assert answer.outcome.metrics == {"step": 9, "trained": 9 - outcome.step}
+
+
+def test_told_to_leave_at_its_last_step_an_attempt_has_ended(attempt):
+    """A result that was there would be trained for once more."""
+    one, executor = attempt("count to nine"), InlineExecutor(behave)
+    executor.hear = lambda report: executor.stop(one.trial, 0, leave=True) if report.step == 9 else None
+    [answer] = run_all(executor, one)
+    assert (answer.outcome.metrics, answer.outcome.stopped) == ({"step": 9, "trained": 9}, False)
+
+
 def test_the_result_is_in_the_folder_when_the_answer_comes(executor, attempt):
     """Without it, a killed driver would train again what was trained."""
     one = attempt()

@@ -55,8 +55,8 @@ class Watched:
         lost, self.lost = self.lost, []
         return lost or self.inner.wait(timeout)
 
-    def stop(self, trial: int, attempt: int) -> None:
-        self.inner.stop(trial, attempt)
+    def stop(self, trial: int, attempt: int, *, leave: bool = False) -> None:
+        self.inner.stop(trial, attempt, leave=leave)
 
     def cancel(self, trial: int, attempt: int) -> None:
         self.inner.cancel(trial, attempt)

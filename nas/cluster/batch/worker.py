@@ -3,8 +3,9 @@
 It waits for the scheduler's file, joins that scheduler with the run's TLS keys, and serves until it is released. When
 the scheduler is gone (its job was requeued, say) it waits for the next one; when none comes it ends, and idles no more.
 
-SIGUSR1, the usual warning before a walltime: it begins nothing more and ends when its attempt has. SIGTERM: it ends at
-once, and its attempt with it, as preempted. Nothing depends on a signal coming: the end is known from the walltime too.
+SIGUSR1, the usual warning before a walltime: it begins nothing more, and ends when its attempt has left its state, or
+has ended where it cannot. SIGTERM, of a preemption: it ends when its attempt has left its state, within seconds, or at
+once where it cannot. Nothing depends on a signal coming: the end is known from the walltime too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from nas.errors import Interrupted, NasError
 
 LOOK = 0.5  # seconds between two looks for the scheduler's file
 ALONE = 600.0  # seconds without a scheduler after which a worker ends
+TERM_GRACE = 20.0  # seconds for a state to be left after SIGTERM; SLURM's KillWait is 30
+REPORTS = 2.0  # as long as so many take, before its end, an attempt is asked to leave its state
 JOIN = 60.0  # seconds for joining a scheduler that answers
 MARGIN = 15.0  # seconds before its walltime that a worker wants to have ended
 MARGIN_SHARE = 0.1  # or this share of a short one
@@ -123,17 +126,31 @@ class Member:
             self.leaving = True
         for slot in self._slots():
             slot.leave_within(0.0)
+            slot.slot.leave()
 
     async def leave(self) -> None:
-        """End now; what runs answers that it was preempted."""
-        log.info("asked to end: leaving at once")
+        """End now, but for the time in which a state is left; what runs answers that it was preempted."""
+        log.info("asked to end: leaving")
         self.leaving = True
+        until = time.monotonic() + TERM_GRACE
         for slot in self._slots():
             slot.leave_within(0.0)
+            while slot.slot.leave() and time.monotonic() < until:
+                await asyncio.sleep(LOOK)
             slot.slot.preempt()
         await asyncio.sleep(LOOK)  # for the answers to get away
         if self.worker is not None:
             await self.worker.close(timeout=2, executor_wait=False)
+
+    async def watch_the_clock(self) -> None:
+        """Finish when what runs would else be cut off before it can leave its state."""
+        while self.ends is not None and not self.leaving:
+            left = self.ends - time.monotonic()
+            needed = [slot.slot.between_reports() for slot in self._slots()]
+            if any(one is not None and left < REPORTS * one for one in needed):
+                self.finish()
+                return
+            await asyncio.sleep(LOOK)
 
     def _slots(self) -> list[Any]:
         plugins = self.worker.plugins.values() if self.worker else ()
@@ -147,6 +164,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     loop.add_signal_handler(signal.SIGTERM, lambda: tasks.add(loop.create_task(member.leave())))
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    tasks.add(loop.create_task(member.watch_the_clock()))
     try:
         log.info("ended: %s", await member.serve())
         return Interrupted.exit_code if member.needed else 0
