@@ -7,7 +7,8 @@ Each round trains the same trials (one network, seeds in order) on each executor
 one thread each, and with one slot of as many threads, which is what a plain script's torch does; with --gpu, on one
 GPU with one, four and sixteen slots (an hour of it makes 60 times the trials a minute). They take turns; the
 clock runs from the first start to the last answer, children and data warm. Shown are medians of the rounds, with their
-range, and of the ratio to one slot.
+range, and of the ratio to one slot; then what share of the slots' time trials took. Where that is as high with several
+slots as with one, what is missing to their number is the machine's: shared caches, other programs, other guests.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ def opened(slots: int, threads: int, gpu: bool, trainer: Trainer, folder: Path) 
     return executor
 
 
-def trained(executor: Executor, slots: int, trials: int, folder: Path) -> float:
-    """Trials a minute, every slot kept busy."""
-    began = time.perf_counter()
+def trained(executor: Executor, slots: int, trials: int, folder: Path) -> tuple[float, float]:
+    """Trials a minute, every slot kept busy; and the share of the slots' time that trials took."""
+    began, busy = time.perf_counter(), 0.0
     started = answered = 0
     while answered < trials:
         while started < trials and started - answered < slots:
@@ -73,7 +74,9 @@ def trained(executor: Executor, slots: int, trials: int, folder: Path) -> float:
             if isinstance(happening, Answered):
                 assert isinstance(happening.outcome, Succeeded), happening
                 answered += 1
-    return trials / (time.perf_counter() - began) * 60
+                busy += happening.outcome.seconds
+    seconds = time.perf_counter() - began
+    return trials / seconds * 60, busy / seconds / slots
 
 
 def main() -> None:
@@ -91,27 +94,29 @@ def main() -> None:
     ways = {(1, 1): "one slot", (given.slots, 1): f"{given.slots} slots", (1, given.slots): "one, all threads"}
     if given.gpu:
         ways = {(1, 1): "one slot", (4, 1): "4 slots", (16, 1): "16 slots"}
-    speeds: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
+    found: dict[tuple[int, int], list[tuple[float, float]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as folder:
         executors = {way: opened(*way, given.gpu, trainer, Path(folder)) for way in ways}
         for (slots, _), executor in executors.items():
             trained(executor, slots, slots, Path(folder))  # loads the data, decides the precision
         for _ in range(given.rounds):
             for way, executor in executors.items():
-                speeds[way].append(trained(executor, way[0], given.trials, Path(folder)))
+                found[way].append(trained(executor, way[0], given.trials, Path(folder)))
         for executor in reversed(executors.values()):  # each puts back what distributed logged to before it
             executor.close()
     print(f"{platform.platform()}, {os.cpu_count()} cores, torch {version('torch')}, load {os.getloadavg()}")
     print(f"{given.set}, {given.epochs} epochs, {given.rounds} rounds of {given.trials} trials; medians (range)")
     for way, name in ways.items():
-        told(name, speeds[way], speeds[1, 1])
+        told(name, found[way], [speed for speed, _ in found[1, 1]])
 
 
-def told(name: str, speeds: Sequence[float], one: Sequence[float]) -> None:
-    """A line: trials a minute, and how many times one slot's."""
+def told(name: str, found: Sequence[tuple[float, float]], one: Sequence[float]) -> None:
+    """A line: trials a minute, how many times one slot's, and how busy the slots were."""
+    speeds, busy = zip(*found, strict=True)
     ratio = statistics.median(mine / theirs for mine, theirs in zip(speeds, one, strict=True))
     print(
         f"  {name:<18}{statistics.median(speeds):8.1f} trials/min ({min(speeds):.1f} to {max(speeds):.1f})  {ratio:.2f}"
+        f"  busy {statistics.median(busy):.0%}"
     )
 
 
