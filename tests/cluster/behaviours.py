@@ -57,13 +57,15 @@ def behave(candidate: Candidate, context: Context) -> float | Mapping[str, float
                 look_around(context)
         case "out of memory":
             raise OutOfMemory("CUDA out of memory")
-        case "alone or out of memory":
-            place = Path(settings["place"])
+        case "alone or out of memory":  # the first waits for another, so that two of them do meet
+            place, met = Path(settings["place"]), Path(settings["place"] + "-met")
             place.mkdir(exist_ok=True)
             mine = place / str(context.trial)
             mine.touch()
-            for _ in range(20):
+            look = time.monotonic()
+            while time.monotonic() < look + (0.3 if met.exists() else 20.0):
                 if len(list(place.iterdir())) > 1:
+                    met.touch()
                     time.sleep(0.1)  # for the other to see it as well
                     mine.unlink()
                     raise OutOfMemory("CUDA out of memory")

@@ -7,6 +7,8 @@ import pytest
 from behaviours import behave
 from conftest import happenings_until_answer, run_all, wait_for_slots
 
+import nas
+from nas import store
 from nas.cluster import connect as connecting
 from nas.cluster.connect import connect
 from nas.cluster.settings import ClusterSettings
@@ -99,6 +101,16 @@ def test_what_fails_on_a_gpu_of_its_own_is_charged(two_slots, attempt):
         [alone] = run_all(two_slots, attempt(do, fresh=True))
         assert (beside.outcome.kind, settles(beside.outcome)) == (kind, False)
         assert (alone.outcome.kind, settles(alone.outcome)) == (kind, True)
+
+
+def test_a_search_charges_no_candidate_for_what_a_neighbour_took(tmp_path, monkeypatch):
+    """From the child's answer to the trial's end: each of these fits, but not beside another."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    space = {"hyperparameters": {"do": "alone or out of memory", "place": str(tmp_path / "gpu"), "x": {"int": [1, 99]}}}
+    nas.search(space, behave, trials=4, cluster={"slots_per_gpu": 2}, run=tmp_path / "run")
+    trials = store.history(tmp_path / "run").trials.values()
+    assert [trial.state for trial in trials] == ["completed"] * 4
+    assert any(len(trial.attempts) == 2 for trial in trials), "none ever trained beside another"
 
 
 def test_auto_begins_with_one_slot_and_starts_the_others_when_it_knows_what_fits(attempt, tmp_path, monkeypatch):
