@@ -38,7 +38,7 @@ class Context:
 
     One that can do so at any report says so, ``objective.resumable = True``. It is then also told to stop when its
     worker must go: ``folder`` is given from that report on, and what was reached counts only where it leaves nothing
-    there, as it has come to its end. Where it can leave nothing, it raises nas.errors.Preempted.
+    there, as it has come to its end. Where it can leave nothing, it raises nas.Preempted.
 
     >>> def objective(candidate, context):
     ...     step, model = load(context.saved) if context.saved else (0, new(candidate))

@@ -1,0 +1,99 @@
+"""The program of a worker job, without a batch system: what it does before it must go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aftermath import Traces, settled, traces  # noqa: F401 - a fixture
+
+import nas
+
+pytest.importorskip("cryptography")
+
+SPACE = {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}}}
+STEPS = 20
+
+
+class Jobs:
+    """One worker at a time, and another when it ends, as a batch system has it that tops up."""
+
+    def __init__(self, folder: Path, walltimes: Iterator[float]) -> None:
+        self.folder, self.walltimes = folder, walltimes
+        self.process: subprocess.Popen[bytes] | None = None
+        self.codes: list[int] = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while not self.over.is_set():
+            if not (self.folder / "cluster/scheduler.json").exists():
+                time.sleep(0.1)
+                continue
+            words = [str(self.folder / "cluster"), f"--walltime={next(self.walltimes)}", f"--started={time.time()}"]
+            with (self.folder / "workers.log").open("ab") as log:
+                command = [sys.executable, "-m", "nas.cluster.batch.worker", *words]
+                self.process = subprocess.Popen(command, stdout=log, stderr=log)
+                self.codes.append(self.process.wait())
+
+    def close(self) -> None:
+        self.over.set()
+        if self.process:
+            self.process.terminate()
+        self.thread.join()
+
+
+@pytest.mark.parametrize("what", ["SIGTERM", "SIGUSR1", "walltime"])
+def test_a_worker_that_must_go_has_its_trial_leave_its_state_and_the_next_goes_on(
+    tmp_path: Path,
+    traces: Traces,  # noqa: F811
+    what: str,
+) -> None:
+    """Else a trial that is longer than the walltime never ends, and every preemption costs the whole of it."""
+    run = tmp_path / "run"
+
+    class Counting:
+        resumable = True
+
+        def __call__(self, candidate: nas.Candidate, context: nas.Context) -> float:
+            step = int((context.saved / "step").read_text()) if context.saved else 0
+            while step < STEPS:
+                time.sleep(0.3)
+                step += 1
+                if context.report(step, {"value": float(step)}):
+                    break
+            if context.folder and step < STEPS:
+                (context.folder / "step").write_text(str(step))
+            return float(step)
+
+    jobs = Jobs(run, iter([6.0] * 30 if what == "walltime" else [3600.0] * 30))
+    sent: list[int] = []
+
+    def observe(search: nas.machine.Search, now: float) -> None:  # type: ignore[name-defined]
+        if what != "walltime" and not sent and search.history.epochs_trained >= 3:
+            sent.append(jobs.process.pid)
+            os.kill(jobs.process.pid, signal.Signals[what])
+
+    try:
+        nas.search(
+            SPACE, Counting(), trials=1, controller="random", cluster={"kind": "script", "workers": 1}, run=run,
+            observe=observe,
+        )  # fmt: skip
+    finally:
+        jobs.close()
+    history = settled(run, 1)
+    trial = history.trials[0]
+    assert len(trial.attempts) >= 2
+    assert all(attempt.left_state for attempt in trial.attempts[:-1]), (run / "workers.log").read_text()
+    assert history.epochs_trained == STEPS, "a step was made twice"
+    assert set(jobs.codes) <= {0, 75}, "it did not end by itself"
+    assert not list(run.rglob("state/*"))
+    traces.none()
