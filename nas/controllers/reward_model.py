@@ -24,7 +24,7 @@ from torch import Tensor
 from nas.controllers.encoding import Block
 
 LIKENESS = (1.5, 2.0)  # squared distance of two random draws at the outset: over decisions, over any other block
-NOISE = 0.03  # variance, at the outset; exponential scores have 1
+NOISE = 0.1  # variance, at the outset; exponential scores have 1
 SPREAD = 1.0  # standard deviation of the prior over logarithms of a, w and noise
 RATE = 0.1  # of an ascent: what a logarithm changes by, as with Adam's first steps
 JITTER = 1e-6

@@ -54,7 +54,7 @@ class RLSettings(BaseModel):
 
     hidden: int = Field(default=32, ge=4, le=1024, description="width of the LSTM")
     learning_rate: float = Field(default=0.02, gt=0, le=1)
-    warmup: int = Field(default=10, ge=1, description="trials told before the first update")
+    warmup: int = Field(default=4, ge=1, description="trials told before the first update")
     update_every: int = Field(default=4, ge=1, description="trials told between updates")
     steps: int = Field(default=4, ge=0, description="gradient steps of one update; 0: the policy stays the prior")
     pool: int = Field(default=128, ge=0, description="draws that the reward model looks at each time; 0: there is none")

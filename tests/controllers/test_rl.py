@@ -198,7 +198,7 @@ def test_many_trials_are_thought_about_seldom_and_remembered_in_part() -> None:
         best = max(best, (value, number))
         if controller._imagination._models[0].state is not before:
             thoughts.append(number + 1)
-    assert thoughts[:5] == [10, 11, 12, 13, 14]
+    assert thoughts[:5] == [4, 5, 6, 7, 8]
     assert [told for told in thoughts if told > 1_000] == [1_024, 1_152, 1_280]
     memory = controller._imagination._memory
     assert len(memory) == 256
@@ -218,5 +218,5 @@ def test_many_workers_do_not_wait_for_thoughts() -> None:
         controller.tell(proposal, Reward(float(proposal.number % 7)))
         if controller._imagination._models[0].state is not before:
             thoughts.append(controller._count)
-    assert thoughts == list(range(10, 31, 2))  # 200 to 170 are open, two to three times 64
+    assert thoughts == list(range(4, 31, 2))  # 200 to 170 are open, two to three times 64
     assert [interval(10, open_) for open_ in (0, 64, 127, 128, 1_000, 10_000)] == [1, 1, 1, 2, 8, 128]
