@@ -74,8 +74,8 @@ def connect(
         from nas.cluster.environment import environment
         from nas.cluster.local import LocalDask
 
-        slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
-        threads, memory, sharing = slots.threads, slots.memory, slots.sharing(settings, _gpu_memory)
+        slots, sharing = _this_host(settings)
+        threads, memory = slots.threads, slots.memory
         members = LocalDask([environment(threads, gpu) for gpu in slots.gpus], _logs(folder), sharing)
     else:
         members = _members(settings, folder, name, keep_jobs)
@@ -120,6 +120,8 @@ def _logs(folder: Path | None) -> Path | None:
 
 def check(settings: ClusterSettings) -> None:
     """Raises InputError where this host cannot be the one that such a cluster is used from; before a run's folder."""
+    if settings.kind == "local":
+        _this_host(settings)
     if settings.kind in SUBMITTED and settings.kind not in BATCH:
         raise InputError(f"cluster.kind {settings.kind} starts nothing by itself; write it with nas submit")
     if settings.kind in BATCH:
@@ -134,6 +136,11 @@ def check(settings: ClusterSettings) -> None:
                 "with nas submit --dry-run"
             )
         tls.require_cryptography()
+
+
+def _this_host(settings: ClusterSettings) -> tuple[Slots, Sharing | None]:
+    slots = divide(settings, cores=_cores(), memory=_memory(), gpus=visible_gpus(os.environ))
+    return slots, slots.sharing(settings, _gpu_memory)
 
 
 def no_gpus(settings: ClusterSettings) -> bool:

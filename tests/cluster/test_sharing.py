@@ -10,7 +10,7 @@ from conftest import happenings_until_answer, run_all, wait_for_slots
 import nas
 from nas import store
 from nas.cluster import connect as connecting
-from nas.cluster.connect import connect
+from nas.cluster.connect import check, connect
 from nas.cluster.settings import ClusterSettings
 from nas.cluster.sharing import CONTEXT, ENOUGH, HEADROOM, Room, Sharing, fitting
 from nas.errors import InputError
@@ -137,7 +137,7 @@ def test_auto_without_a_word_on_the_memory_says_what_to_write(tmp_path, monkeypa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     _tells(tmp_path, monkeypatch, "echo '[N/A]'")
     with pytest.raises(InputError, match=r"slots_per_gpu: auto asks nvidia-smi .*; write how many slots"):
-        connect(ClusterSettings(slots_per_gpu="auto"), behave, folder=tmp_path)
+        check(ClusterSettings(slots_per_gpu="auto"))
 
 
 def _tells(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
