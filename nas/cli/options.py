@@ -61,11 +61,15 @@ def cluster_overrides(where: str | None) -> list[Override]:
     kind, equals, value = where.partition("=")
     kind = kind.replace("-", "_")
     flag = f"--cluster {where}"
-    if bool(equals) != (kind in ("address", "scheduler_file")) or (equals and not value):
-        raise InputError(f"{flag}: write local, slurm, pbs, lsf, sge, address=tcp://HOST:PORT, or scheduler-file=PATH")
-    if kind == "scheduler_file":
+    word = {"address": "address", "scheduler_file": "scheduler_file", "ssh": "hosts", "jobqueue": "jobqueue"}.get(kind)
+    if (equals and not (word and value)) or (word and not equals and kind != "jobqueue"):
+        raise InputError(
+            f"{flag}: write local, slurm, pbs, lsf, sge, jobqueue, jobqueue=SYSTEM, ssh=FILE, address=tcp://HOST:PORT, "
+            "or scheduler-file=PATH"
+        )
+    if kind in ("scheduler_file", "ssh"):
         value = str(Path(value).absolute())
-    return [Override("cluster.kind", kind, flag), *([Override(f"cluster.{kind}", value, flag)] if equals else [])]
+    return [Override("cluster.kind", kind, flag), *([Override(f"cluster.{word}", value, flag)] if equals else [])]
 
 
 def recorded_in(folder: Path) -> History | None:

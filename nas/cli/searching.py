@@ -75,7 +75,8 @@ def search(
     cluster: Annotated[
         str | None,
         typer.Option(
-            metavar="WHERE", help="local, slurm, pbs, lsf, sge, address=tcp://HOST:PORT, scheduler-file=PATH."
+            metavar="WHERE",
+            help="local, slurm, pbs, lsf, sge, jobqueue, ssh=FILE, address=HOST:PORT, scheduler-file=PATH.",
         ),
     ] = None,
     seed: Annotated[

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.cluster import Executor
-from nas.cluster.settings import BATCH, SUBMITTED, ClusterSettings
+from nas.cluster.settings import BATCH, DEPLOYED, SUBMITTED, ClusterSettings
 from nas.cluster.sharing import MOST, Sharing
 from nas.durable import within
 from nas.errors import InputError
@@ -102,6 +102,7 @@ def _members(settings: ClusterSettings, folder: Path | None, name: str, keep_job
         from nas.cluster.visit import Visit
 
         return Visit(logs, address=settings.address, scheduler_file=settings.scheduler_file)
+    from nas.cluster import deployed
     from nas.cluster.batch.jobs import FOLDER
     from nas.cluster.batch.run import Batch
     from nas.cluster.batch.workers import BatchWorkers
@@ -109,6 +110,10 @@ def _members(settings: ClusterSettings, folder: Path | None, name: str, keep_job
     if folder is None or logs is None:
         raise InputError(f"cluster.kind {settings.kind} needs a run's folder, which workers on other hosts reach")
     batch = Batch.prepare(folder)
+    if settings.kind == "jobqueue":
+        return deployed.jobqueue(settings, folder)
+    if settings.kind == "ssh":
+        return deployed.ssh(settings, folder)
     supply = batch.supply(name, settings, keep=keep_jobs) if settings.kind in BATCH else None
     return BatchWorkers(folder / FOLDER, logs, interface=settings.interface, supply=supply)
 
@@ -122,6 +127,10 @@ def check(settings: ClusterSettings) -> None:
     """Raises InputError where this host cannot be the one that such a cluster is used from; before a run's folder."""
     if settings.kind == "local":
         _this_host(settings)
+    if settings.kind in DEPLOYED:
+        from nas.cluster import deployed
+
+        deployed.check(settings)
     if settings.kind in SUBMITTED and settings.kind not in BATCH:
         raise InputError(f"cluster.kind {settings.kind} starts nothing by itself; write it with nas submit")
     if settings.kind in BATCH:
@@ -147,7 +156,7 @@ def no_gpus(settings: ClusterSettings) -> bool:
     """Whether no slot will have a GPU. Of somebody's Dask cluster that is not known."""
     if settings.kind in SUBMITTED:
         return not settings.gpus_per_worker
-    if settings.kind in ("address", "scheduler_file"):
+    if settings.kind in ("address", "scheduler_file", *DEPLOYED):
         return False
     return settings.kind == "inline" or settings.gpus in (0, ()) or not visible_gpus(os.environ)
 

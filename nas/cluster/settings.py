@@ -22,10 +22,18 @@ from pydantic import (
 from nas.cluster import options
 from nas.documents import Bytes, parse_seconds
 
-Kind = Literal["local", "inline", "address", "scheduler_file", "slurm", "pbs", "lsf", "sge", "script", "kubernetes"]
+Kind = Literal[
+    "local", "inline", "address", "scheduler_file", "jobqueue", "ssh",
+    "slurm", "pbs", "lsf", "sge", "script", "kubernetes",
+]  # fmt: skip
 BATCH: tuple[Kind, ...] = ("slurm", "pbs", "lsf", "sge")  # whose workers are jobs
 SUBMITTED: tuple[Kind, ...] = (*BATCH, "script", "kubernetes")  # whose search may be elsewhere
+DEPLOYED: tuple[Kind, ...] = ("jobqueue", "ssh")  # whose workers Dask itself starts
+_JOBS = ("nodes", "time", "controller_time", "partition", "account", "options", "modules", "virtual_environment",
+         "container")  # fmt: skip
 LACKS: Mapping[Kind, Sequence[str]] = {  # words that mean nothing there
+    "jobqueue": _JOBS,
+    "ssh": ("workers", *_JOBS),
     "pbs": ("nodes",),
     "lsf": ("nodes",),
     "sge": ("nodes",),
@@ -36,6 +44,7 @@ LACKS: Mapping[Kind, Sequence[str]] = {  # words that mean nothing there
 NEEDS: Mapping[Kind, Sequence[str]] = {
     "address": ("address",),
     "scheduler_file": ("scheduler_file",),
+    "ssh": ("hosts",),
     "kubernetes": ("container", "claim"),
 }
 
@@ -121,6 +130,12 @@ class ClusterSettings(BaseModel):
     # A Dask cluster that is there already.
     address: Text | None = None  # of its scheduler: tcp://host:8786
     scheduler_file: Text | None = None  # or the file that its scheduler wrote
+
+    # One that Dask is to deploy.
+    jobqueue: Literal["slurm", "pbs", "lsf", "sge", "oar", "htcondor"] | None = (
+        None  # None: as Dask's configuration has
+    )
+    hosts: Text | None = None  # a file: hosts to reach by ssh, one a line
 
     # Workers as jobs of a batch system.
     nodes: Annotated[int, Field(ge=1)] | None = None  # over which the workers are spread; None: each a job of its own

@@ -72,3 +72,13 @@ def test_a_cluster_that_is_none_is_refused(config, where):
 def test_only_a_submitted_run_can_be_cancelled(tmp_path):
     with pytest.raises(InputError, match="never submitted"):
         cli.app(["cancel", str(tmp_path)], standalone_mode=False)
+
+
+def test_help_and_schema_name_every_kind(capsys):
+    """A kind that neither says is one that nobody uses."""
+    from nas.cluster.settings import SUBMITTED, ClusterSettings
+
+    cli.app(["submit", "--help"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert [kind for kind in SUBMITTED if kind not in shown] == []
+    assert set(SUBMITTED) <= set(ClusterSettings.model_json_schema()["properties"]["kind"]["enum"])

@@ -70,10 +70,10 @@ def controller(name: str, run: str, folder: Path, settings: ClusterSettings) -> 
         name=_checked(name),
         role="controller",
         tag=tag(run, "controller"),
-        command=[*_python(settings, folder), "-P", "-m", "nas.submit.controller", str(_place(folder)), *_end(seconds)],
+        command=[*_python(settings, folder), "-P", "-m", "nas.submit.controller", str(place(folder)), *_end(seconds)],
         environment=dict(settings.environment),
         folder=_start(),
-        logs=_place(folder) / LOGS,
+        logs=place(folder) / LOGS,
         settings=settings,
         memory=settings.controller_memory,
         seconds=seconds,
@@ -92,7 +92,7 @@ def workers(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job
     if wanted % count:
         raise InputError(f"{wanted} workers cannot be spread evenly over {count} nodes; ask for a multiple of {count}")
     nowhere = [] if settings.interface is None else ["--interface", settings.interface]
-    where = str(_place(folder) / FOLDER)
+    where = str(place(folder) / FOLDER)
     variables = environment.settings(settings.threads or settings.cpus_per_worker)
     if not settings.gpus_per_worker:
         variables["CUDA_VISIBLE_DEVICES"] = ""
@@ -111,7 +111,7 @@ def workers(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job
         ],
         environment={**variables, **settings.environment},
         folder=_start(),
-        logs=_place(folder) / LOGS,
+        logs=place(folder) / LOGS,
         settings=settings,
         count=count,
         tasks=wanted // count,
@@ -127,7 +127,7 @@ def _python(settings: ClusterSettings, folder: Path) -> list[str]:
         return ["python3"]
     if settings.container is not None:
         gpu = ["--nv"] if settings.gpus_per_worker else []
-        return ["apptainer", "exec", *gpu, "--bind", str(_place(folder)), settings.container, "python3"]
+        return ["apptainer", "exec", *gpu, "--bind", str(place(folder)), settings.container, "python3"]
     if settings.virtual_environment is not None:
         home = os.path.expanduser(settings.virtual_environment)  # noqa: PTH111 - pathlib's raises for ~nobody
         return [str(Path(home).absolute() / "bin" / "python")]
@@ -148,12 +148,16 @@ def _checked(name: str) -> str:
     return name
 
 
-def _place(folder: Path) -> Path:
-    """The folder, absolute, links resolved. Logs' names stand in directives, which no shell's quotes protect."""
-    place = Path(os.path.realpath(folder))
-    if bad := sorted(set(re.sub(r"[\w./+@=~-]", "", str(place)))):
+def place(folder: Path) -> Path:
+    """The folder, absolute, links resolved. Logs' names stand in directives, which no shell's quotes protect.
+
+    Raises:
+        InputError: there is something in its name that would have to be quoted.
+    """
+    real = Path(os.path.realpath(folder))
+    if bad := sorted(set(re.sub(r"[\w./+@=~-]", "", str(real)))):
         raise InputError(
-            f"{place}: batch systems cannot be told of a folder with {' '.join(map(repr, bad))} in its name; "
+            f"{real}: batch systems cannot be told of a folder with {' '.join(map(repr, bad))} in its name; "
             "give another --run DIR, of letters, digits and . _ - + = @ ~"
         )
-    return place
+    return real
