@@ -113,7 +113,7 @@ def main() -> None:
 
     gc.collect()
     gc.freeze()  # what is imported is never garbage: collections in children skip it, and leave its pages shared
-    _prctl(_PR_SET_PDEATHSIG, 0)  # from here on the socket tells, and leaves time to end what a child has started
+    wake_when_parent_ends()  # from here on the socket tells, and leaves time to end what a child has started
     serve(socket.socket(fileno=int(descriptor)), nas.cluster.child.serve)
 
 
@@ -128,6 +128,11 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it had ended before we asked
         os._exit(1)
+
+
+def wake_when_parent_ends() -> None:
+    """Have the kernel send SIGCONT then: who is stopped would not hear the end of a pipe, and stay for ever."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def _prctl(option: int, value: int) -> None:

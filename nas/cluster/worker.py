@@ -14,7 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
-from nas.cluster.forkserver import WARNINGS, leave_terminal_signals_to_driver
+from nas.cluster.forkserver import WARNINGS, leave_terminal_signals_to_driver, wake_when_parent_ends
 
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from nas.cluster.worker import main; main()"
 
@@ -29,6 +29,7 @@ def main() -> None:
     """Serve until the scheduler closes the worker or the driver goes."""
     address, name, folder = sys.argv[2:]
     leave_terminal_signals_to_driver()
+    wake_when_parent_ends()
     for number in WARNINGS:
         signal.signal(number, signal.SIG_IGN)  # the driver hears them too, and says what is to be done
     threading.Thread(target=_end_with_driver, args=[folder], daemon=True).start()

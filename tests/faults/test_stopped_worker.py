@@ -6,13 +6,17 @@ Without these, what a machine did might be charged to a candidate, or a trial ge
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import slow_search
 from aftermath import Traces, settled
 from process_tree import command, descendants
 
@@ -61,10 +65,14 @@ def test_a_worker_stopped_past_its_attempts_deadline_goes_on_where_it_was(tmp_pa
     settled(tmp_path / "run", 2)
 
 
-def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing_when_it_wakes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traces: Traces
+@pytest.mark.parametrize("wakes", [True, False], ids=["wakes", "never wakes"])
+def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traces: Traces, wakes: bool
 ) -> None:
-    """Dask gives up a worker that it hears nothing of; its trial is trained by another, before and after it wakes."""
+    """Dask gives up a worker that it hears nothing of; its trial is trained by another, before and after it wakes.
+
+    One that never wakes ends with the search, with its fork server and child, stopped as they are.
+    """
     monkeypatch.setattr("nas.cluster.scheduler.CONFIG", _impatient())
     began, calls, replaced, woken = tmp_path / "began", tmp_path / "calls", tmp_path / "replaced", threading.Event()
     calls.mkdir()
@@ -86,9 +94,10 @@ def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing_when_
             stopped.update(worker_of(int(began.read_text())))
             send(signal.SIGSTOP, stopped)
         if not woken.is_set() and len(list(calls.glob("0-*"))) == 2:  # another trains it now
-            send(signal.SIGCONT, stopped)
+            if wakes:
+                send(signal.SIGCONT, stopped)
             woken.set()
-        if woken.is_set() and search.history.workers == 2:
+        if woken.is_set() and search.history.workers == 1 + wakes:
             replaced.touch()
 
     run = nas.search(
@@ -107,3 +116,20 @@ def _impatient() -> dict[str, object]:
     from nas.cluster.scheduler import CONFIG
 
     return {**CONFIG, "distributed.scheduler.worker-ttl": "1s"}  # Dask makes ten heartbeats of it: 5 s
+
+
+def test_what_is_stopped_ends_with_a_killed_driver(tmp_path: Path, traces: Traces) -> None:
+    """A stopped process hears of no closing pipe: without SIGCONT from the kernel it would stay for ever."""
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    words = [sys.executable, slow_search.__file__, str(tmp_path / "run"), "2", "60", json.dumps({"workers": 1})]
+    with subprocess.Popen(words, env={**os.environ, "NAS_TEST_CALLS": str(calls)}) as process:
+        until = time.monotonic() + 60
+        while not list(calls.iterdir()):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        below = descendants(process.pid)
+        assert len(below) == 3  # worker, fork server, child
+        send(signal.SIGSTOP, below)
+        process.kill()
+    traces.none()
