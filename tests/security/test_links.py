@@ -14,6 +14,7 @@ import pytest
 
 import nas
 from nas import results, store
+from nas.cluster.batch.run import Batch
 from nas.durable import within, write_whole
 from nas.errors import DiskFailed, InputError
 from nas.records import Attempt, Succeeded
@@ -126,3 +127,14 @@ def test_a_run_that_is_itself_reached_by_a_link_is_a_run(tmp_path: Path, elsewhe
     search(tmp_path / "runs/mine", 2)
     assert (elsewhere / "mine/journal/000001.jsonl").exists()
     assert within(tmp_path / "runs", "mine") == tmp_path / "runs/mine"
+
+
+@pytest.mark.parametrize("text", ["x\ntouch /tmp/owned", "", "0123456789ab\n", "../../etc", "\xff"])
+def test_an_id_of_jobs_that_could_become_a_line_of_a_script_is_refused(tmp_path: Path, text: str) -> None:
+    """It stands in a job's directives; in a run that came from elsewhere it may say anything."""
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster/id").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match="no id of a run's jobs"):
+        Batch.of(tmp_path)
+    (tmp_path / "cluster/id").write_text("0123456789ab")
+    assert Batch.of(tmp_path) == Batch(tmp_path, "0123456789ab")

@@ -10,6 +10,7 @@ RUN/logs/                           what the jobs say
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from nas.cluster.batch.system import Queued, System, system
 from nas.cluster.batch.workers import Supply
 from nas.cluster.settings import BATCH, ClusterSettings
 from nas.durable import within, write_whole
-from nas.errors import DiskFailed, SearchFailed
+from nas.errors import DiskFailed, InputError, SearchFailed
 
 ROLES: tuple[Role, ...] = ("controller", "workers")
 END = 60.0  # seconds within which cancelled jobs have left the queue
@@ -48,15 +49,15 @@ class Batch:
             within(folder, LOGS).mkdir(exist_ok=True)
             if not (inside / "id").exists():
                 write_whole(inside / "id", uuid.uuid4().hex[:12].encode())
-            return cls(folder, (inside / "id").read_text())
+            return cls(folder, _id(folder))
         except OSError as error:
             raise DiskFailed(f"{inside}: {error.strerror or error}") from error
 
     @classmethod
     def of(cls, folder: Path) -> Batch | None:
-        """The batch of a run that has one."""
+        """The batch of a run that has one. Raises InputError where its id is none."""
         try:
-            return cls(folder, (folder / FOLDER / "id").read_text())
+            return cls(folder, _id(folder))
         except OSError:
             return None
 
@@ -140,3 +141,12 @@ class Batch:
             submit=lambda count: self.submit(replace(job, count=count)),
             close=close,
         )
+
+
+def _id(folder: Path) -> str:
+    """It stands in directives, which nothing quotes, so it is looked at. Raises OSError, InputError."""
+    file = within(folder, FOLDER, "id")
+    found = file.read_bytes()
+    if not re.fullmatch(rb"[0-9a-f]{12}", found):
+        raise InputError(f"{file} holds {found[:40]!r}, which is no id of a run's jobs; was it written by nas?")
+    return found.decode()
