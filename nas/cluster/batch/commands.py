@@ -29,6 +29,15 @@ def command(
             raise SearchFailed(f"{words[0]} did not answer within {PATIENCE:g} s") from None
 
 
+def end(program: str, jobs: Sequence[str], gone: str, system: str) -> None:
+    """Have ``program`` end the jobs; what says ``gone``, a pattern, of them is no failure. Raises SearchFailed."""
+    if not jobs:
+        return
+    done = command([program, *jobs])
+    if done.returncode and not re.search(gone, done.stdout + done.stderr, re.IGNORECASE):
+        raise SearchFailed(f"{system} does not end the jobs: {said(done)}")
+
+
 def said(done: subprocess.CompletedProcess[str]) -> str:
     """What it complained of, without its own name before each line."""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, said
+from nas.cluster.batch.commands import command, end, said
 from nas.cluster.batch.jobs import Job
 from nas.cluster.batch.system import Queued
-from nas.cluster.options import words
 from nas.errors import InputError, Interrupted, SearchFailed
 
 WAITING = frozenset({"PEND", "PSUSP", "PROV", "WAIT"})
@@ -27,7 +26,6 @@ class Lsf:
     name, program = "LSF", "bsub"
 
     def render(self, job: Job) -> str:
-        settings = job.settings
         array = f"[1-{job.count}]" if job.role == "workers" else ""
         directives = [f'-J "{job.tag}{array}"', "-o /dev/null", "-r", f"-n {job.cpus}", '-R "span[hosts=1]"']
         if job.memory is not None:
@@ -35,9 +33,7 @@ class Lsf:
             directives += [f"-M {size}", f'-R "rusage[mem={size}]"']
         directives += [f'-gpu "num={job.gpus}"'] if job.gpus else []
         directives += [f"-W {minutes(job.seconds)}"] if job.seconds is not None else []
-        directives += [f"-q {settings.partition}"] if settings.partition else []
-        directives += [f"-P {settings.account}"] if settings.account else []
-        directives += [words("lsf", one) for one in settings.options]
+        directives += script.site(job, "-q ", "-P ")
         log = '"${LSB_JOBID}_$LSB_JOBINDEX"' if job.role == "workers" else '"$LSB_JOBID"'
         return script.whole("#BSUB", directives, script.body(job, log=log))
 
@@ -62,10 +58,7 @@ class Lsf:
         return found
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        if jobs:
-            done = command(["bkill", *jobs])
-            if done.returncode and not re.search("finished|No matching job", done.stdout + done.stderr):
-                raise SearchFailed(f"LSF does not end the jobs: {said(done)}")
+        end("bkill", jobs, "finished|No matching job", self.name)
 
     def own_job(self) -> str | None:
         return os.environ.get("LSB_JOBID")

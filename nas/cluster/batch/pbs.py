@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, said
+from nas.cluster.batch.commands import command, end, said
 from nas.cluster.batch.jobs import LOGS, Job
 from nas.cluster.batch.system import Phase, Queued
-from nas.cluster.options import words
 from nas.errors import InputError, Interrupted, SearchFailed
 
-GONE = re.compile("Unknown Job Id|has finished|Request invalid for state", re.IGNORECASE)
+GONE = "Unknown Job Id|has finished|Request invalid for state"
 STATES: Mapping[str, tuple[str, Phase]] = {
     "Q": ("queued", "waits"), "H": ("held", "waits"), "W": ("waiting", "waits"), "T": ("moved", "waits"),
     "B": ("begun", "runs"), "R": ("running", "runs"), "E": ("exiting", "runs"), "S": ("suspended", "runs"),
@@ -31,7 +30,6 @@ class Pbs:
     name, program = "PBS", "qsub"
 
     def render(self, job: Job) -> str:
-        settings = job.settings
         chunk = f"select=1:ncpus={job.cpus}"
         chunk += f":mem={-(-job.memory // (1 << 20))}mb" if job.memory is not None else ""
         chunk += f":ngpus={job.gpus}" if job.gpus else ""
@@ -39,9 +37,7 @@ class Pbs:
         if job.count > 1:  # PBS knows no array of one
             directives.append(f"-J 0-{job.count - 1}")
         directives += [f"-l walltime={script.hours(job.seconds)}"] if job.seconds is not None else []
-        directives += [f"-q {settings.partition}"] if settings.partition else []
-        directives += [f"-A {settings.account}"] if settings.account else []
-        directives += [words("pbs", one) for one in settings.options]
+        directives += script.site(job, "-q ", "-A ")
         return script.whole("#PBS", directives, script.body(job, log='"${PBS_JOBID:-$$}"'))
 
     def submit(self, file: Path) -> str:
@@ -59,10 +55,7 @@ class Pbs:
                 for job in _queued(record, tags[record["Job_Name"]])]  # fmt: skip
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        if jobs:
-            done = command(["qdel", *jobs])
-            if done.returncode and not GONE.search(done.stdout + done.stderr) and (done.stdout + done.stderr).strip():
-                raise SearchFailed(f"PBS does not end the jobs: {said(done)}")
+        end("qdel", jobs, rf"{GONE}|^\s*$", self.name)
 
     def own_job(self) -> str | None:
         return os.environ.get("PBS_JOBID")
@@ -73,7 +66,7 @@ class Pbs:
 
     def _ask(self, *arguments: str) -> str:
         done = command(["qstat", *arguments])
-        if done.returncode and not done.stdout and done.stderr and not GONE.search(done.stderr):
+        if done.returncode and not done.stdout and done.stderr and not re.search(GONE, done.stderr):
             raise SearchFailed(f"PBS does not show its queue: {said(done)}")
         return done.stdout
 

@@ -16,11 +16,20 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from nas.cluster.batch.jobs import Job
+from nas.cluster.options import words
 
 
 def whole(mark: str, directives: Sequence[str], lines: Sequence[str]) -> str:
     """The file: directives first, each behind its scheduler's ``mark`` (#SBATCH)."""
     return "\n".join(["#!/bin/bash", *(f"{mark} {one}" for one in directives), *lines]) + "\n"
+
+
+def site(job: Job, queue: str, account: str) -> list[str]:
+    """Directives of what a site's own words are: the queue, who pays, and whatever else was said."""
+    settings = job.settings
+    said = [f"{queue}{settings.partition}"] if settings.partition else []
+    said += [f"{account}{settings.account}"] if settings.account else []
+    return said + [words(settings.kind, option) for option in settings.options]
 
 
 def body(job: Job, launcher: Sequence[str] = (), log: str | None = None) -> list[str]:

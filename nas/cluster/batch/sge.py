@@ -14,14 +14,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, said
+from nas.cluster.batch.commands import command, end, said
 from nas.cluster.batch.jobs import Job
 from nas.cluster.batch.system import Queued
-from nas.cluster.options import words
 from nas.errors import InputError, SearchFailed
 
 AGAIN = 99  # the exit code with which a job asks to be started again
-GONE = re.compile("does not exist|is already in deletion|has registered the job", re.IGNORECASE)
 
 
 class Sge:
@@ -36,9 +34,7 @@ class Sge:
             directives.append(f"-l mem_free={-(-job.memory // (job.cpus << 20))}M")
         directives += [f"-l gpu={job.gpus}"] if job.gpus else []
         directives += [f"-l h_rt={script.hours(job.seconds)}"] if job.seconds is not None else []
-        directives += [f"-q {settings.partition}"] if settings.partition else []
-        directives += [f"-P {settings.account}"] if settings.account else []
-        directives += [words("sge", one) for one in settings.options]
+        directives += script.site(job, "-q ", "-P ")
         log = '"$JOB_ID.$SGE_TASK_ID"' if job.role == "workers" else '"$JOB_ID"'
         return script.whole("#$", directives, script.body(job, log=log))
 
@@ -58,10 +54,7 @@ class Sge:
         return [_queued(job, tags[job["JB_name"]]) for job in jobs if job["JB_name"] in tags]
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        if jobs:
-            done = command(["qdel", *jobs])
-            if done.returncode and not GONE.search(done.stdout + done.stderr):
-                raise SearchFailed(f"Grid Engine does not end the jobs: {said(done)}")
+        end("qdel", jobs, "does not exist|already in deletion|has registered the job", self.name)
 
     def own_job(self) -> str | None:
         return os.environ.get("JOB_ID") if "SGE_ROOT" in os.environ else None

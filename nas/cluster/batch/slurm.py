@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, said
+from nas.cluster.batch.commands import command, end, said
 from nas.cluster.batch.jobs import Job
 from nas.cluster.batch.system import Queued
-from nas.cluster.options import words
 from nas.errors import InputError, Interrupted, SearchFailed
 
 WARNING = 120  # seconds before its end at which a job whose walltime we do not know is warned
@@ -34,7 +33,6 @@ class Slurm:
     name, program = "SLURM", "sbatch"
 
     def render(self, job: Job) -> str:
-        settings = job.settings
         log = f"{job.logs}/{job.role}-%{'A_%a' if job.role == 'workers' else 'j'}.log"
         directives = [f"--job-name={job.name}", f"--comment={job.tag}", f"--output={log}"]
         directives += ["--open-mode=append", "--requeue"]
@@ -49,9 +47,7 @@ class Slurm:
             directives.append(f"--time={walltime(job.seconds)}")
         else:
             directives.append(f"--signal={'B:' if job.tasks == 1 else ''}USR1@{WARNING}")
-        directives += [f"--partition={settings.partition}"] if settings.partition else []
-        directives += [f"--account={settings.account}"] if settings.account else []
-        directives += [words("slurm", one) for one in settings.options]
+        directives += script.site(job, "--partition=", "--account=")
         launcher = ["srun", "--kill-on-bad-exit=0", "--label"] if job.tasks > 1 else []
         launcher += [f"--gpus-per-task={job.gpus}"] if job.gpus and job.tasks > 1 else []
         return script.whole("#SBATCH", directives, script.body(job, launcher))
@@ -77,10 +73,7 @@ class Slurm:
         return found
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        if jobs:
-            done = command(["scancel", *jobs])
-            if done.returncode and "Invalid job id" not in done.stderr and "already completing" not in done.stderr:
-                raise SearchFailed(f"SLURM does not end the jobs: {said(done)}")
+        end("scancel", jobs, "Invalid job id|already completing", self.name)
 
     def own_job(self) -> str | None:
         return os.environ.get("SLURM_JOB_ID")
