@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.errors import Diverged, InputError, InvalidCandidate, NasError, OutOfMemory
+    from nas.errors import Diverged, InputError, InvalidCandidate, NasError, OutOfMemory, Preempted
     from nas.objective import Context
     from nas.python import Run, search
     from nas.space import Candidate, Space
