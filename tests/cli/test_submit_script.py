@@ -76,7 +76,9 @@ def test_sigterm_ends_all_of_it_and_the_run_can_go_on(written, tmp_path):
     started.send_signal(signal.SIGTERM)
     assert started.wait(60) == 75
     assert processes(run) == []
-    assert not (run / "cluster" / "scheduler.json").exists() and store.history(run).ended is None
+    assert not (run / "cluster" / "scheduler.json").exists()
+    ended = store.history(run).ended  # None, where SIGTERM came before the search was there to hear it
+    assert ended is None or ended.reason == "interrupted"
 
 
 def test_manifests_are_written_with_the_run_and_kubectl_is_named(written, tmp_path, capsys):
