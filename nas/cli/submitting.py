@@ -65,7 +65,7 @@ def submit(
 ) -> None:
     """Run a search as batch jobs.
 
-    One job holds the search, an array of jobs the workers.
+    One job holds the search, an array of jobs the workers. For kubernetes and script a file is written.
 
     The words of `cluster:` in the config may stand here as flags, which win. Prints the jobs' ids, where their logs
     are, how to watch the run and how to cancel it.
@@ -86,7 +86,8 @@ def submit(
         "cluster.account": account,
         "cluster.options": option,
     }
-    overrides = [override(key, value) for key, value in flags.items() if value is not None]
+    named = {"cluster.kind": "--to", "cluster.options": "--option"}
+    overrides = [override(key, value, named.get(key)) for key, value in flags.items() if value is not None]
     plugins = read_plugins(plugin)
     settings = configs.load(config, [*overrides, *map(configs.parse_set, set_ or [])], plugins)
     folder = run or RUNS / settings.name

@@ -141,11 +141,12 @@ def _described(systems: Sequence[str]) -> str:
 
 
 def ssh(settings: ClusterSettings, folder: Path) -> Deployed:
-    """A worker on each host of a file (one a line; with two workers it stands there twice), the scheduler on the first.
+    """``workers`` in turn on the hosts of a file, else one for each of its lines; the scheduler on the first.
 
     How ssh gets there (user, port, key, known hosts) is the person's ~/.ssh/config to say.
     """
     hosts, folder = read_hosts(Path(settings.hosts or "")), place(folder)
+    places = [hosts[worker % len(hosts)] for worker in range(settings.workers or len(hosts))]
     security = tls.security(folder / FOLDER)
     interface = {"interface": settings.interface} if settings.interface else {}
     worker = {"nthreads": 1, "memory_limit": 0, **HTTP, **interface}
@@ -165,7 +166,7 @@ def ssh(settings: ClusterSettings, folder: Path) -> Deployed:
 
     def make() -> Any:
         return SSHCluster(
-            [hosts[0], *hosts],
+            [hosts[0], *places],
             worker_options=worker,
             scheduler_options=scheduler,
             remote_python=sys.executable,

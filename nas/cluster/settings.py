@@ -33,7 +33,7 @@ _JOBS = ("nodes", "time", "controller_time", "partition", "account", "options", 
          "container")  # fmt: skip
 LACKS: Mapping[Kind, Sequence[str]] = {  # words that mean nothing there
     "jobqueue": _JOBS,
-    "ssh": ("workers", *_JOBS),
+    "ssh": _JOBS,
     "pbs": ("nodes",),
     "lsf": ("nodes",),
     "sge": ("nodes",),

@@ -75,7 +75,7 @@ def sshd(tmp_path, monkeypatch):
 @pytest.mark.timeout(120)
 def test_workers_over_ssh_serve_a_search_by_tls_and_are_gone_after_it(sshd, tmp_path):
     hosts, run = tmp_path / "hosts.txt", tmp_path / "run"
-    hosts.write_text("127.0.0.1  # twice: two workers\n\n127.0.0.1\n")
+    hosts.write_text("# mine\n\n127.0.0.1  # this one\n")
     certificates: set[str] = set()
 
     def observe(search, now):
@@ -85,7 +85,8 @@ def test_workers_over_ssh_serve_a_search_by_tls_and_are_gone_after_it(sshd, tmp_
     done = nas.search(
         {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}}},
         lambda candidate, context: time.sleep(0.2) or candidate.hyperparameters["x"],
-        trials=6, controller="random", cluster={"kind": "ssh", "hosts": str(hosts)}, run=run, observe=observe,
+        trials=6, controller="random", run=run, observe=observe,
+        cluster={"kind": "ssh", "hosts": str(hosts), "workers": 2},
     )  # fmt: skip
     trials = done.history.trials.values()
     assert [trial.state for trial in trials] == ["completed"] * 6
@@ -132,6 +133,6 @@ def test_a_configuration_that_describes_no_jobs_is_told(tmp_path, monkeypatch):
 
 def test_the_words_of_a_config_are_those_of_the_flags(tmp_path):
     assert ClusterSettings(kind="ssh", hosts="hosts.txt").hosts == "hosts.txt"
-    for wrong in ({"kind": "ssh"}, {"kind": "ssh", "hosts": "h", "workers": 2}, {"kind": "jobqueue", "partition": "p"}):
+    for wrong in ({"kind": "ssh"}, {"kind": "ssh", "hosts": "h", "time": 9}, {"kind": "jobqueue", "partition": "p"}):
         with pytest.raises(ValueError, match=r"say hosts|knows no"):
             ClusterSettings(**wrong)
