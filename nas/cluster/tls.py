@@ -27,17 +27,20 @@ def make_keys(folder: Path) -> None:
         DiskFailed: the keys could not be written.
     """
     cert, key = _files(folder)
-    if cert.exists() and key.exists():
-        return
-    certificate, private = _pair()
     try:
+        if cert.exists() and key.exists():
+            for path, mode in ((folder, 0o700), (cert.parent, 0o700), (key, 0o600), (cert, 0o600)):
+                path.chmod(mode)  # a run that was copied has what modes its new folder gave it
+            return
+        certificate, private = _pair()
         for private_folder in (folder, cert.parent):
             private_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             private_folder.chmod(0o700)
         # The key first: where there is a certificate, there is its key.
         for path, data in ((key, private), (cert, certificate)):
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with contextlib.closing(os.fdopen(descriptor, "wb")) as file:
                 file.write(data)
             temporary.replace(path)

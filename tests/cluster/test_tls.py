@@ -116,8 +116,11 @@ def test_keys_are_for_their_owner_alone_and_made_once(folder):
     for path, mode in (("", 0o700), ("tls", 0o700), ("tls/key.pem", 0o600), ("tls/cert.pem", 0o600)):
         assert (folder / path).stat().st_mode & 0o777 == mode
     before = (folder / "tls" / "key.pem").read_bytes()
+    for path in (folder, folder / "tls", *(folder / "tls").iterdir()):
+        path.chmod(0o755)  # as of a run that was copied
     tls.make_keys(folder)
     assert (folder / "tls" / "key.pem").read_bytes() == before
+    assert not [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
 
 
 def test_the_schedulers_file_says_where_and_goes_with_it(tmp_path):
