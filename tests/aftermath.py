@@ -19,6 +19,7 @@ from process_tree import command, listeners, wait_until_gone
 
 from nas import driver, store
 from nas.cluster.inline import InlineExecutor
+from nas.cluster.scratch import Scratch
 from nas.config import CallableConfig, from_plain
 from nas.history import History
 from nas.plan import Plan, recorded_plan
@@ -113,6 +114,7 @@ class Traces:
         """Assert that nothing is left, or goes within so many seconds."""
         left = wait_until_gone(self.processes(), seconds)
         assert not left, f"processes that nobody ended: {[command(pid) for pid in left]}"
+        Scratch().close()  # what a SIGKILL left goes when the next process comes, which may be none of this test's
         files = [path.name for path in self.temporary.iterdir() if not path.name.startswith(KEPT)]
         assert not files, f"temporary files that nobody removed: {files}"
         assert set(listeners({os.getpid()})) <= self._heard, "a socket that still listens"
