@@ -147,7 +147,9 @@ def cancel(folder: Path) -> list[str]:
     if batch is None:
         raise InputError(f"{folder}: this run was never submitted, and has no jobs")
     if not batch.systems():
-        raise InputError(f"{folder}: its processes are no jobs of a batch system; end them as they were begun")
+        manifests = folder / jobs.FOLDER / kubernetes.FILE
+        how = shlex.join(["kubectl", "delete", "-f", str(manifests)]) if manifests.exists() else "Ctrl-C, where it runs"
+        raise InputError(f"{folder}: its processes are no jobs of a batch system; they end by: {how}")
     return batch.cancel()
 
 

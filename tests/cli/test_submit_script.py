@@ -60,7 +60,7 @@ def test_the_shell_file_runs_the_search_to_its_end_and_leaves_no_process(written
     assert (history.ended.reason, history.tally["completed"]) == ("budget", 2)
     assert len(list((tmp_path / "run" / "logs").glob("workers-*.log"))) == 2
     assert processes(tmp_path / "run") == []
-    with pytest.raises(InputError, match="no jobs of a batch system"):
+    with pytest.raises(InputError, match=r"no jobs of a batch system.* Ctrl-C"):
         cli.app(["cancel", "run"], standalone_mode=False)
     late = subprocess.run([*said["start"].split(), "worker", "7"], timeout=100, stdin=subprocess.DEVNULL)
     assert late.returncode == 0, "a worker that comes when all is over sees it"
@@ -88,6 +88,8 @@ def test_manifests_are_written_with_the_run_and_kubectl_is_named(written, tmp_pa
     cli.app(["submit", "mine.yaml", "--run", "run", *more, "--dry-run"], standalone_mode=False)
     assert capsys.readouterr().out == (tmp_path / "run/cluster/manifests.yaml").read_text()
     assert store.history(tmp_path / "run").started is not None
+    with pytest.raises(InputError, match=r"kubectl delete -f run/cluster/manifests\.yaml"):
+        cli.app(["cancel", "run"], standalone_mode=False)
     assert (tmp_path / "run/cluster/tls/key.pem").stat().st_mode & 0o777 == 0o600
 
 

@@ -5,11 +5,13 @@ answers of an OpenPBS or an LSF would be read for the first time by somebody who
 """
 
 import os
+import shutil
 
 import pytest
 
 from nas.cluster.batch.lsf import Lsf
 from nas.cluster.batch.pbs import Pbs
+from nas.cluster.batch.run import Batch
 from nas.cluster.batch.system import Queued
 from nas.errors import InputError, SearchFailed
 
@@ -153,3 +155,23 @@ def test_a_controllers_own_job_begins_again_by_lsfs_word(stand_in, monkeypatch):
     assert Lsf().own_job() == "1201" and Lsf().begin_again("1201") == 75
     stand_in("qrerun", "", 159, "qrerun: Unauthorized Request 1201.cluster")
     assert Pbs().begin_again("1201.cluster") is None
+
+
+def test_a_run_that_moved_to_another_cluster_asks_only_what_is_there(stand_in, tmp_path, monkeypatch):
+    """Else its search could neither top up its workers nor come to an end."""
+    (tmp_path / "run").mkdir()
+    batch = Batch.prepare(tmp_path / "run")
+    for script in ("controller.slurm", "workers.slurm", "workers.lsf"):
+        (tmp_path / "run" / "cluster" / script).touch()
+    stand_in("bsub", "")
+    stand_in("bjobs", f"1202|1|PEND|-|nas-{batch.id}-workers[1]|-\n")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("sh", "cat"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{tools}")  # no sbatch
+    assert [job.job for job in batch.active("workers")] == ["1202[1]"]
+    stand_in("bkill", "")
+    stand_in("bjobs", "")
+    batch.dismiss()
+    assert (tmp_path / "run" / "cluster" / "scheduler.json").read_bytes() == b'{"over":true}'

@@ -47,7 +47,7 @@ def expanded(value: str) -> str:
     return re.sub(r"\$(\$|\([^)]*\))", lambda found: "$" if found[1] == "$" else "GONE", value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(values=st.lists(hostile, max_size=3), image=st.none() | hostile)
 def test_manifests_are_read_back_into_what_was_meant(values, image):
     said = {"environment": {f"V{number}": value for number, value in enumerate(values)}}

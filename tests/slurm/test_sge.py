@@ -46,7 +46,7 @@ def warn(job: str) -> None:
 def test_a_run_of_grid_engines_jobs_whose_controller_begins_again(sge, nas_command, tmp_path):
     """A warned controller ends with 99, Grid Engine starts it again, and the search goes on with the same workers."""
     nas, run = nas_command, tmp_path / "run"
-    done = nas("submit", "queued.yaml", "--to", "sge", "--run", run, "--time", "10", "--set", "budget.trials=40")
+    done = nas("submit", "queued.yaml", "--to", "sge", "--run", run, "--time", "10", "--set", "budget.trials=24")
     controller, workers = done["jobs"]["controller"], done["jobs"]["workers"]
     seen = {(job["role"], job["job"]) for job in nas("status", run)["jobs"]}
     assert seen == {("controller", controller), ("workers", f"{workers}.1"), ("workers", f"{workers}.2")}

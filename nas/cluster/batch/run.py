@@ -22,6 +22,7 @@ import orjson
 
 from nas.cluster import tls
 from nas.cluster.batch import jobs, record
+from nas.cluster.batch.commands import here
 from nas.cluster.batch.jobs import FOLDER, LOGS, OVER, SCHEDULER_FILE, Job, Role
 from nas.cluster.batch.system import Queued, System, system
 from nas.cluster.batch.workers import Supply
@@ -70,6 +71,10 @@ class Batch:
         inside = self.folder / FOLDER
         return [system(kind) for kind in BATCH if any((inside / f"{role}.{kind}").exists() for role in ROLES)]
 
+    def reached(self) -> list[System]:
+        """Those of them that this host can speak to: a run may have moved from one cluster to another."""
+        return [one for one in self.systems() if here(one.program)]
+
     def submit(self, job: Job) -> str:
         """The id of the job. Raises InputError, SearchFailed."""
         kind = job.settings.kind
@@ -80,8 +85,8 @@ class Batch:
         return number
 
     def queue(self) -> list[Queued]:
-        """Jobs of this run, waiting, running and lately ended. Raises InputError, SearchFailed."""
-        return [one for asked in self.systems() for one in self._queue(asked)]
+        """Jobs of this run that are to be seen from here: waiting, running and lately ended. Raises SearchFailed."""
+        return [one for asked in self.reached() for one in self._queue(asked)]
 
     def active(self, role: Role) -> list[Queued]:
         return [one for one in self.queue() if one.role == role and one.active]
@@ -98,7 +103,8 @@ class Batch:
     def dismiss(self) -> None:
         """The search is over: end the worker jobs; workers that are nobody's jobs see it by themselves."""
         write_whole(self.folder / FOLDER / SCHEDULER_FILE, orjson.dumps(OVER), mode=0o600)
-        self.cancel(["workers"])
+        for asked in self.reached():
+            self._cancel(asked, ["workers"])
 
     def expect(self) -> None:
         """The search is to go on: workers that come before it wait for it."""
