@@ -5,8 +5,9 @@ import re
 import shutil
 
 import pytest
-from submitted_runs import active, each_trial_once, finished, wait
+from submitted_runs import active, completed, each_trial_once, finished, wait
 
+from nas.cluster.batch import record
 from nas.errors import InputError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -20,8 +21,9 @@ def _qsub(slurm):
 
 
 def test_a_run_of_pbs_jobs_from_submission_to_its_end(nas, slurm, tmp_path):
+    """Its controller is warned on the way, and where PBS does not let it be rerun it submits another one."""
     run = tmp_path / "run"
-    done = nas("submit", "queued.yaml", "--to", "pbs", "--run", run, "--time", "10", "--set", "budget.trials=2")
+    done = nas("submit", "queued.yaml", "--to", "pbs", "--run", run, "--time", "10", "--set", "budget.trials=24")
     controller, workers = done["jobs"]["controller"], done["jobs"]["workers"]
     assert {job["role"] for job in nas("status", run)["jobs"]} == {"controller", "workers"}
     shown = slurm.run("scontrol", "show", "job", workers)
@@ -29,10 +31,14 @@ def test_a_run_of_pbs_jobs_from_submission_to_its_end(nas, slurm, tmp_path):
         assert said in shown, "a directive was read otherwise than it was meant"
     with pytest.raises(InputError, match=f"in the queue already .job {controller}"):
         nas("submit", "queued.yaml", "--to", "pbs", "--run", run)
+    wait(lambda: completed(run) >= 2, "the first trials", run)
+    slurm.run("scancel", "--batch", "--signal=USR1", controller)
     wait(lambda: finished(run), "the end of the search", run)
     wait(lambda: not active(slurm), "the end of the jobs", run)
     each_trial_once(run)
-    assert "the search ended" in "".join(path.read_text() for path in (run / "logs").glob("controller-*.log"))
+    said = "".join(path.read_text() for path in (run / "logs").glob("controller-*.log"))
+    assert "this job cannot be requeued; job " in said and "the search ended" in said
+    assert [job.role for job in record.read(run / "cluster")] == ["controller", "workers", "controller"]
     assert not list(run.rglob("*.tmp")) and not list(tmp_path.glob("*.[oe][0-9]*"))
 
 
