@@ -96,6 +96,7 @@ def serve(connection: Connection) -> None:
             )
         connection.send(outcome)
         fresh = False
+        warned.clear()  # the worker goes on, then: it says itself what is to end
 
 
 def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], warned: list[int], fresh: bool) -> Outcome:

@@ -20,12 +20,14 @@ from nas.records import (
     AttemptStarted,
     Failed,
     LateResult,
+    ReplicateEnded,
     Reported,
     SlotsChanged,
     Succeeded,
     Tick,
     TrialEnded,
 )
+from nas.replication import Wanted
 from nas.reward import RewardSettings, compute
 from nas.space import Space
 from nas.stragglers import COPIED_FLOOR, FEWEST, FLOOR, Stragglers
@@ -109,6 +111,20 @@ def test_a_lost_copy_or_original_costs_nothing_while_the_other_runs(first: int) 
     instructions = search.handle(Answered(10, 1 - first, good()), 51.0)
     assert events(instructions, TrialEnded) == [TrialEnded(10, "completed", 1 - first)]
     assert (Cancel(10, 2) in instructions) == bool(first)
+
+
+def test_replicates_are_copied_too() -> None:
+    search = searched(11)
+    search.replicate = Wanted(1, 1)
+    assert launches(search.handle(Answered(10, 0, good(0.1)), 1.0)) == [(0, 1, False)]
+    assert launches(search.handle(Tick(), 50.0)) == [(0, 2, False)]
+    assert search.history.trials[0].attempts[2].replicate == 1
+    instructions = search.handle(Answered(0, 2, good(0.8)), 60.0)
+    assert events(instructions, ReplicateEnded) == [ReplicateEnded(0, 1, 2)]
+    assert Cancel(0, 1) in instructions
+    instructions = search.handle(Answered(0, 1, CANCELLED), 61.0)
+    assert events(instructions, LateResult)
+    assert isinstance(instructions[-1], End)
 
 
 def test_none_is_copied_where_trials_take_seconds() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from aftermath import settled
 from slurm_cluster import SlurmCluster
-from slurm_objective import sleep_a_little, wait_for_a_file
+from slurm_objective import STEPS, count_slowly, sleep_a_little, wait_for_a_file
 
 import nas
 from nas import store
@@ -60,6 +60,32 @@ def test_workers_are_jobs_that_come_share_the_trials_are_replaced_and_go(slurm, 
     assert not (tmp_path / "run" / "cluster" / "scheduler.json").exists()
     for path, mode in (("", 0o700), ("tls", 0o700), ("tls/key.pem", 0o600), ("tls/cert.pem", 0o600)):
         assert (tmp_path / "run" / "cluster" / path).stat().st_mode & 0o777 == mode
+
+
+def test_trials_of_workers_that_slurm_ends_or_warns_go_on_where_they_were(slurm, tmp_path):
+    """SIGTERM to every process of one worker's job, and SIGUSR1 to the other's: no step is made twice."""
+    told: list[str] = []
+
+    def observe(search, now):
+        reached = [search.history.trials[trial].attempts[attempt].epochs for trial, attempt in search.history.running]
+        if not told and len(reached) == 2 and min(reached) >= 2:
+            told.extend(job for job, state in slurm.states().items() if state == "RUNNING")
+            slurm.run("scancel", told[0])
+            slurm.run("scancel", "--batch", "--signal=USR1", told[1])
+
+    run = tmp_path / "run"
+    nas.search(
+        {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}}}, count_slowly, trials=2, run=run,
+        controller="random", cluster={"kind": "slurm", "memory": "300M", "time": 10, "workers": 2}, observe=observe,
+    )  # fmt: skip
+    history = settled(run, 2)
+    assert len(told) == 2
+    for trial in history.trials.values():
+        first, *_, last = trial.attempts
+        assert first.left_state and last.outcome.notes["job"] not in told
+        assert trial.lost == 0
+    assert history.epochs_trained == 2 * STEPS
+    assert not list(run.rglob("state/*"))
 
 
 def test_a_worker_whose_node_fails_costs_its_attempt_and_slurm_begins_it_elsewhere(slurm, tmp_path, traces):
