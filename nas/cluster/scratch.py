@@ -5,6 +5,7 @@ Who lives holds a lock on his folder, which the kernel lets go of however he end
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "nas-scratch-"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # on this file system: then nobody sweeps there, either
 
 
 class Scratch:
@@ -20,16 +22,23 @@ class Scratch:
 
     def __init__(self) -> None:
         _sweep(Path(tempfile.gettempdir()))
+        self._lock: int | None = None
         while True:
             self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-            with suppress(OSError):  # somebody swept before there was a lock
-                self._lock = _lock(self.folder)
+            with suppress(BlockingIOError, FileNotFoundError):  # somebody swept before there was a lock
+                try:
+                    self._lock = _lock(self.folder)
+                except OSError as error:
+                    if error.errno not in NO_LOCKS:
+                        raise
                 if self.folder.is_dir():
                     return
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def _lock(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """Temporary folders: gone with their process where it can see to it, and with the next one where it was killed."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -31,3 +32,15 @@ def test_what_a_killed_process_left_is_swept_and_nobody_elses(temporary):
     own.close()
     assert not own.folder.exists()
     processes[1].communicate()
+
+
+def test_where_the_file_system_has_no_locks_there_is_a_folder_all_the_same(temporary, monkeypatch):
+    def refuse(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    one, other = Scratch(), Scratch()
+    assert one.folder.is_dir() and other.folder.is_dir()
+    one.close()
+    one.close()
+    assert not one.folder.exists() and other.folder.is_dir()
