@@ -9,8 +9,9 @@ queue adds is not in it. The config is digits_cnn on digits with the random cont
 clock, which is this host's. The parts are the command (its imports, the run begun, two sbatch), the controller (its job
 started, its imports, the run taken over) and the first worker (its job started, its imports, a slot announced).
 
-**Utilisation**: busy over available worker-seconds, as `nas status` has it: from the first slot to the last trial. What
-of a worker's time is not busy is what driver, Dask, fork server and files take between two trials. Where workers and
+**Utilisation**: busy over available worker-seconds, as `nas status` has it, where an attempt is busy from its launch to
+its answer, as the journal has them. In training: the seconds that trials were in their children, by these, over those of
+the workers from when all were there to the last trial's end; the rest is what driver, Dask, pipes and files take. Where workers and
 controller together are more than the cores, all of them are slowed alike, trials too, so the share says less about the
 machine than trials a minute do.
 """
@@ -36,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "slurm"))
 from slurm_cluster import SlurmCluster, lacking
 
 from nas import store
-from nas.records import AttemptStarted, DriverTookOver, WorkersChanged
+from nas.records import AttemptStarted, DriverTookOver, TrialEnded, WorkersChanged
 
 CONFIG = """
 name: submitted
@@ -85,7 +86,7 @@ def start(config: Path, run: Path) -> dict[str, float]:
             "the first trial": first(AttemptStarted)}  # fmt: skip
 
 
-def busy(config: Path, run: Path, minutes: float) -> None:
+def busy(config: Path, run: Path, minutes: float, workers: int) -> None:
     """Run for so long, and print how it went."""
     nas("submit", str(config), "--to", "slurm", "--run", str(run), "--set", f"budget.time={minutes}m")
     wait(lambda: started(run))
@@ -98,10 +99,16 @@ def busy(config: Path, run: Path, minutes: float) -> None:
     seconds = [trial.outcome.seconds for trial in completed if trial.outcome]
     lost = sum(trial.lost for trial in completed)
     active = history.active_seconds()
+    entries = store.read(run / "journal")
+    there = next(e.time for e in entries if e.event == WorkersChanged(workers))
+    ended = next(e.time for e in reversed(entries) if isinstance(e.event, TrialEnded))
     rate = len(completed) / active * 60
     print(f"{active / 60:.1f} minutes: {len(completed)} trials, {rate:.0f} a minute")
     print(f"median {statistics.median(seconds):.2f} s; {lost} attempts lost, {len(history.open)} cut off at the end")
-    print(f"utilisation {history.utilisation():.2%}; load {min(loads):.1f} to {max(loads):.1f}")
+    slots = sum(seconds) / (ended - there) / workers
+    print(
+        f"utilisation {history.utilisation():.2%}, in training {slots:.1%}; load {min(loads):.1f} to {max(loads):.1f}"
+    )
 
 
 def main() -> None:
@@ -127,7 +134,7 @@ def main() -> None:
                 times = [one[step] for one in starts]
                 print(f"  {step:<20}{statistics.median(times):6.2f} s ({min(times):.2f} to {max(times):.2f})")
             if given.minutes:
-                busy(config, Path(place) / "busy", given.minutes)
+                busy(config, Path(place) / "busy", given.minutes, given.workers)
     finally:
         cluster.stop()
 
