@@ -10,10 +10,10 @@ clock, which is this host's. The parts are the command (its imports, the run beg
 started, its imports, the run taken over) and the first worker (its job started, its imports, a slot announced).
 
 **Utilisation**: busy over available worker-seconds, as `nas status` has it, where an attempt is busy from its launch to
-its answer, as the journal has them. In training: the seconds that trials were in their children, by these, over those of
-the workers from when all were there to the last trial's end; the rest is what driver, Dask, pipes and files take. Where workers and
-controller together are more than the cores, all of them are slowed alike, trials too, so the share says less about the
-machine than trials a minute do.
+its answer, as the journal has them. In training: the seconds that trials were in their children, by these, over those
+of the workers from when all were there to the last trial's end; the rest is what driver, Dask, pipes and files take.
+Where workers and controller together are more than the cores, all of them are slowed alike, trials too, so the share
+says less about the machine than trials a minute do.
 """
 
 from __future__ import annotations
