@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import queue
 import sys
@@ -28,6 +27,7 @@ from distributed import KilledWorker, Worker, WorkerPlugin, get_worker
 from nas import results
 from nas.cluster.child import host
 from nas.cluster.environment import visible_device
+from nas.cluster.pace import Pace
 from nas.cluster.sharing import Room, Sharing
 from nas.cluster.slot import Slot, pickled
 from nas.errors import Interrupted
@@ -45,7 +45,6 @@ from nas.records import (
 
 ANSWER_LIMIT = 5.0  # seconds from a task's end to its answer, which was sent before
 KEEP_UP = 0.5  # seconds between two looks at who keeps the workers up
-REPORTS = 3.0  # as long as so many take, an attempt that can leave its state is worth beginning
 GONE = 10.0  # seconds without the scheduler, after which it is not waited for
 
 
@@ -181,18 +180,14 @@ class DaskExecutor:
         self._served: set[str] = set()  # workers that were given an attempt
         self._released: set[str] = set()  # that were told to go
         self._slots = 0  # as last announced
-        self._longest = 0.0  # seconds that an attempt took
-        self._between = 0.0  # seconds between two reports of one, or from its start to the first
-        self._reported: dict[str, float] = {}  # key of what runs -> time.monotonic() of the last
+        self._pace = Pace(resumable(objective))
         self._useful: int | None = None  # so many workers are still, when nothing new will come; None: all are
         self._gone_since: float | None = None  # time.monotonic() since when the scheduler does not answer
         self._running: dict[str, tuple[Attempt, Any]] = {}  # key -> attempt, future
-        self._began: dict[str, float] = {}  # key of what runs -> time.monotonic()
         self._ended: dict[str, float] = {}  # key of a task that ended well, its answer not here yet -> time.monotonic()
         self._waiting: deque[Attempt] = deque()  # started when no worker was free, as when one has just died
         self._happenings: list[Happening] = []
         self._count = 0
-        self._resumable = resumable(objective)
         plugin = SlotPlugin(self.name, objective, preload, threads, memory, sharing is not None)
         client.subscribe_topic("all", lambda event: self._events.put(_membership(event[1])))
         client.subscribe_topic(self.name, lambda event: self._events.put(event[1]))
@@ -268,14 +263,7 @@ class DaskExecutor:
         if address not in self._leaves:
             return True
         left = self._leaves[address] - time.monotonic()
-        return left > (self._needs() if address in self._served else 0.0)
-
-    def _needs(self) -> float:
-        """Seconds without which nothing is begun: those of the longest attempt so far; or of a few reports, as an
-        objective may be able to leave its state at each.
-        """
-        reports = REPORTS * self._between if self._resumable and self._between else math.inf
-        return min(self._longest, reports)
+        return left > (self._pace.needs() if address in self._served else 0.0)
 
     def _release(self) -> None:
         """Let the idle workers go that are of no more use, and announce how many slots there are."""
@@ -347,7 +335,7 @@ class DaskExecutor:
         self._workers[address] = key
         self._served.add(address)
         self._running[key] = (attempt, future)
-        self._began[key] = self._reported[key] = time.monotonic()
+        self._pace.began(key, time.monotonic())
 
     def _room(self) -> Room | None:
         """On the GPUs, where they are shared. A fresh attempt has one to itself."""
@@ -386,8 +374,7 @@ class DaskExecutor:
                         self._lose(key, Failed("lost", f"the worker {address} died", place=place, died=True))
             case ["reported", key, step, metrics] if key in self._running:
                 attempt, _ = self._running[key]
-                now = time.monotonic()
-                self._between, self._reported[key] = max(self._between, now - self._reported[key]), now
+                self._pace.reported(key, time.monotonic())
                 self._happenings.append(Reported(attempt.trial, attempt.attempt, step, metrics))
             case ["answered", key, outcome]:
                 self._answer(key, outcome_from_json(orjson.loads(outcome)))
@@ -413,8 +400,7 @@ class DaskExecutor:
             return
         attempt, _ = self._running.pop(key)
         self._ended.pop(key, None)
-        self._reported.pop(key)
-        self._longest = max(self._longest, time.monotonic() - self._began.pop(key))
+        self._pace.ended(key, time.monotonic())
         for address, running in self._workers.items():
             if running == key:
                 self._workers[address] = None
