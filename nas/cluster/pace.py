@@ -1,7 +1,7 @@
 """How long attempts take, and how long they are silent: what a worker that must end by some time is still given.
 
-    pace.began(key, now); pace.reported(key, now); pace.ended(key, now)
-    pace.needs()         -> seconds without which nothing is begun on a worker that has been served before
+pace.began(key, now); pace.reported(key, now); pace.ended(key, now)
+pace.needs()         -> seconds without which nothing is begun on a worker that has been served before
 """
 
 from __future__ import annotations
