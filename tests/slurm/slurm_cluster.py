@@ -138,8 +138,8 @@ class SlurmCluster:
 
     def down(self) -> set[str]:
         """Nodes whose slurmd is dead."""
-        pids = {node: int((self.folder / f"slurmd.{node}.pid").read_text()) for node in self.nodes}
-        return {node for node, pid in pids.items() if not _alive(pid)}
+        pids = {node: (self.folder / f"slurmd.{node}.pid").read_text().strip() for node in self.nodes}
+        return {node for node, pid in pids.items() if pid and not _alive(int(pid))}  # empty: it is just starting
 
     def states(self) -> dict[str, str]:
         """State by job, an element of an array each."""
