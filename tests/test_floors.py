@@ -153,6 +153,12 @@ def test_a_leaderboard_is_read_without_torch_optuna_or_dask():
     assert not loaded & {"torch", "optuna", "distributed", "dask", "rich", "numpy", "matplotlib"}
 
 
+def test_a_queue_is_asked_without_torch_optuna_or_dask():
+    # What lets `nas status` and `nas cancel` of a submitted run answer at once.
+    loaded = modules_after("import nas.submit.command")
+    assert not loaded & {"torch", "optuna", "distributed", "dask", "rich", "numpy", "matplotlib"}
+
+
 def test_a_config_is_read_without_torch_optuna_or_dask():
     loaded = modules_after("import nas.config; nas.config.controllers.parse('rl')")
     assert not loaded & {"torch", "optuna", "distributed", "dask", "rich", "numpy", "matplotlib"}

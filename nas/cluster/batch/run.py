@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,23 @@ from nas.cluster.batch import jobs, record
 from nas.cluster.batch.commands import here
 from nas.cluster.batch.jobs import FOLDER, LOGS, OVER, SCHEDULER_FILE, Job, Role
 from nas.cluster.batch.system import Queued, System, system
-from nas.cluster.batch.workers import Supply
 from nas.cluster.settings import BATCH, ClusterSettings
 from nas.durable import within, write_whole
 from nas.errors import DiskFailed, InputError, SearchFailed
 
 ROLES: tuple[Role, ...] = ("controller", "workers")
 END = 60.0  # seconds within which cancelled jobs have left the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Where worker jobs come from."""
+
+    wanted: int  # workers
+    each: int  # of them in a job
+    active: Callable[[], int]  # how many jobs wait or run
+    submit: Callable[[int], object]  # so many jobs
+    close: Callable[[], None]  # ends them, or leaves them to the next driver
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +101,14 @@ class Batch:
     def active(self, role: Role) -> list[Queued]:
         return [one for one in self.queue() if one.role == role and one.active]
 
-    def cancel(self, roles: Sequence[Role] = ROLES) -> list[str]:
+    def cancel(self) -> list[str]:
         """End the run's jobs, the controller first, as it submits others; returns the ids of what was ended.
 
         Raises:
             InputError: one of the batch systems cannot be spoken to from here.
             SearchFailed: it does not answer, or the jobs stay.
         """
-        return [job for asked in self.systems() for job in self._cancel(asked, roles)]
+        return [job for asked in self.systems() for job in self._cancel(asked, ROLES)]
 
     def dismiss(self) -> None:
         """The search is over: end the worker jobs; workers that are nobody's jobs see it by themselves."""

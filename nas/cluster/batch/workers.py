@@ -9,9 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from distributed.utils import get_ip, get_ip_interface
 
 from nas.cluster import tls
 from nas.cluster.batch.jobs import SCHEDULER_FILE
+from nas.cluster.batch.run import Supply
 from nas.cluster.scheduler import Scheduler
 from nas.durable import write_whole
 from nas.errors import InputError, NasError, SearchFailed
@@ -89,17 +88,6 @@ class BatchWorkers:
             log.warning("the worker jobs could not be ended: %s", error)
         finally:
             self._scheduler.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Supply:
-    """Where worker jobs come from."""
-
-    wanted: int  # workers
-    each: int  # of them in a job
-    active: Callable[[], int]  # how many jobs wait or run
-    submit: Callable[[int], object]  # so many jobs
-    close: Callable[[], None]  # ends them, or leaves them to the next driver
 
 
 class TopUp:
