@@ -59,8 +59,8 @@ from nas.stragglers import Stragglers
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 GRACE = 45.0  # seconds that what runs is waited for after SIGUSR1, which warns of a kill in a minute or two
-ROOM = 1.0  # seconds between two looks whether a full disk has room again
 TERM_GRACE = 20.0  # and after SIGTERM, where it can leave its state: SLURM kills half a minute later
+ROOM = 1.0  # seconds between two looks whether a full disk has room again
 SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn ...
 OBSERVED = 20  # ... so that many times as long as its last look took is left before the next
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nas.train.pricing import Pricing
 
 LATENCY_DRAWS = 100  # that are looked up in a latency table before a run
-# What the shipped objective's children find imported. torch._dynamo is never used, but torch's optimizers import it,
+# What the shipped objective's children find imported. torch._dynamo is rarely used, but torch's optimizers import it,
 # and SymPy with it: 2 s of each fresh child's first trial.
 PRELOAD = ("torch", "torch._dynamo", "nas.train.trainer")
 
