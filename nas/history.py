@@ -377,19 +377,8 @@ class History:
 
 _EVENTS = ("started", "taught", "driver", "ended", "replication")
 _PLAIN = (
-    *(
-        *_EVENTS,
-        "config",
-        "epochs",
-        "workers",
-        "last_event",
-        "tally",
-        "failed",
-        "rejected",
-        "epochs_trained",
-        "replicates_left",
-    ),
-    *("_active", "_driver_since", "_available", "_available_since", "_busy"),
+    *(*_EVENTS, "config", "epochs", "workers", "last_event", "tally", "failed", "rejected", "epochs_trained"),
+    *("replicates_left", "_active", "_driver_since", "_available", "_available_since", "_busy"),
 )
 
 

@@ -12,7 +12,7 @@ import importlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import dask
 from distributed import Client, SSHCluster, Status
 
 from nas.cluster import environment, tls
-from nas.cluster.batch.jobs import FOLDER, place
+from nas.cluster.batch.jobs import FOLDER, LOGS, place
 from nas.cluster.scheduler import CONFIG, divert_logs
 from nas.cluster.settings import ClusterSettings
 from nas.errors import InputError
@@ -85,15 +85,15 @@ def check(settings: ClusterSettings) -> None:
     if settings.kind == "ssh":
         read_hosts(Path(settings.hosts or ""))
     elif settings.jobqueue is None:
-        _described(list(CLASSES))
+        _described()
 
 
 def jobqueue(settings: ClusterSettings, folder: Path) -> Deployed:
     """The jobs that a site's ``jobqueue.yaml`` describes."""
     classes = importlib.import_module("dask_jobqueue")
-    system = settings.jobqueue or _described(list(CLASSES))
+    system = settings.jobqueue or _described()
     folder = place(folder)
-    jobs, logs = settings.workers or 1, folder / "logs"
+    jobs, logs = settings.workers or 1, folder / LOGS
     threads = settings.threads or settings.cpus_per_worker
     site = dask.config.get(f"jobqueue.{system}")
     variables = {**environment.settings(threads), "DASK_DISTRIBUTED__WORKER__DAEMON": "False", **settings.environment}
@@ -128,14 +128,14 @@ CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "s
            "oar": "OARCluster", "htcondor": "HTCondorCluster"}  # fmt: skip
 
 
-def _described(systems: Sequence[str]) -> str:
+def _described() -> str:
     """The one that the site's configuration says the cores and the memory of."""
-    found = [system for system in systems if dask.config.get(f"jobqueue.{system}.cores", None)]
+    found = [system for system in CLASSES if dask.config.get(f"jobqueue.{system}.cores", None)]
     if len(found) != 1:
         said = " and ".join(found) or "none"
         raise InputError(
             f"Dask's configuration describes jobs of {said} (jobqueue.SYSTEM.cores and .memory); say which: "
-            f"--cluster jobqueue=SYSTEM, of {', '.join(systems)}"
+            f"--cluster jobqueue=SYSTEM, of {', '.join(CLASSES)}"
         )
     return found[0]
 
@@ -173,7 +173,7 @@ def ssh(settings: ClusterSettings, folder: Path) -> Deployed:
             security=security,
         )
 
-    return Deployed(make, folder / "logs", config, None)
+    return Deployed(make, folder / LOGS, config, None)
 
 
 def read_hosts(file: Path) -> list[str]:

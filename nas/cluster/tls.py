@@ -6,13 +6,11 @@ itself, and its own only authority. Dask asks both sides of every connection for
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import os
 from pathlib import Path
 from typing import Any
 
-from nas.durable import within
+from nas.durable import within, write_whole
 from nas.errors import DiskFailed, InputError
 
 BACKDATED = datetime.timedelta(days=1)  # hosts' clocks differ: a certificate of this second is not valid yet elsewhere
@@ -38,12 +36,7 @@ def make_keys(folder: Path) -> None:
             private_folder.chmod(0o700)
         # The key first: where there is a certificate, there is its key.
         for path, data in ((key, private), (cert, certificate)):
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with contextlib.closing(os.fdopen(descriptor, "wb")) as file:
-                file.write(data)
-            temporary.replace(path)
+            write_whole(path, data, mode=0o600)
     except OSError as error:
         raise DiskFailed(f"{cert.parent}: {error.strerror or error}") from error
 

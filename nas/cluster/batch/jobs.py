@@ -5,6 +5,7 @@ Everything that a job needs lies in RUN/cluster: keys, the scheduler's file, scr
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -120,6 +121,11 @@ def workers(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job
         memory=settings.memory,
         seconds=settings.time,
     )
+
+
+def mebibytes(size: float) -> int:
+    """Of so many bytes, the last one whole: what batch systems ask for is not to be less."""
+    return math.ceil(size / (1 << 20))
 
 
 def _python(settings: ClusterSettings, folder: Path) -> list[str]:

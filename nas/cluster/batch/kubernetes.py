@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from nas.cluster.batch.jobs import Job
+from nas.cluster.batch.jobs import Job, mebibytes
 from nas.errors import InputError
 
 FILE = "manifests.yaml"  # in RUN/cluster
@@ -54,7 +54,7 @@ def _pod(job: Job) -> dict[str, Any]:
     mount = Path(job.settings.mount or run.parent)
     if not run.is_relative_to(mount):
         raise InputError(f"{run} is not below {mount}, where pods find the volume; give another --run DIR")
-    limits = {"memory": f"{-(-job.memory // (1 << 20))}Mi"} if job.memory is not None else {}
+    limits = {"memory": f"{mebibytes(job.memory)}Mi"} if job.memory is not None else {}
     gpus = {"nvidia.com/gpu": str(job.gpus)} if job.gpus else {}
     container = {
         "name": "nas",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nas.cluster.batch import script
 from nas.cluster.batch.commands import command, end, said
-from nas.cluster.batch.jobs import Job
+from nas.cluster.batch.jobs import Job, mebibytes
 from nas.cluster.batch.system import Queued
 from nas.errors import InputError, Interrupted, SearchFailed
 
@@ -29,7 +29,7 @@ class Lsf:
         array = f"[1-{job.count}]" if job.role == "workers" else ""
         directives = [f'-J "{job.tag}{array}"', "-o /dev/null", "-r", f"-n {job.cpus}", '-R "span[hosts=1]"']
         if job.memory is not None:
-            size = f"{-(-job.memory // (1 << 20))}MB"
+            size = f"{mebibytes(job.memory)}MB"
             directives += [f"-M {size}", f'-R "rusage[mem={size}]"']
         directives += [f'-gpu "num={job.gpus}"'] if job.gpus else []
         directives += [f"-W {minutes(job.seconds)}"] if job.seconds is not None else []

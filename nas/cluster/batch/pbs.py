@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nas.cluster.batch import script
 from nas.cluster.batch.commands import command, end, said
-from nas.cluster.batch.jobs import LOGS, Job
+from nas.cluster.batch.jobs import LOGS, Job, mebibytes
 from nas.cluster.batch.system import Phase, Queued
 from nas.errors import InputError, Interrupted, SearchFailed
 
@@ -31,7 +31,7 @@ class Pbs:
 
     def render(self, job: Job) -> str:
         chunk = f"select=1:ncpus={job.cpus}"
-        chunk += f":mem={-(-job.memory // (1 << 20))}mb" if job.memory is not None else ""
+        chunk += f":mem={mebibytes(job.memory)}mb" if job.memory is not None else ""
         chunk += f":ngpus={job.gpus}" if job.gpus else ""
         directives = [f"-N {job.tag}", "-S /bin/bash", "-j oe", "-r y", f"-l {chunk}"]
         if job.count > 1:  # PBS knows no array of one

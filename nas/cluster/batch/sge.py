@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from nas.cluster.batch import script
 from nas.cluster.batch.commands import command, end, said
-from nas.cluster.batch.jobs import Job
+from nas.cluster.batch.jobs import Job, mebibytes
 from nas.cluster.batch.system import Queued
 from nas.errors import InputError, SearchFailed
 
@@ -31,7 +31,7 @@ class Sge:
         directives += [f"-t 1-{job.count}"] if job.role == "workers" else []
         directives += [f"-pe {settings.parallel_environment} {job.cpus}"] if job.cpus > 1 else []
         if job.memory is not None:  # of each core
-            directives.append(f"-l mem_free={-(-job.memory // (job.cpus << 20))}M")
+            directives.append(f"-l mem_free={mebibytes(job.memory / job.cpus)}M")
         directives += [f"-l gpu={job.gpus}"] if job.gpus else []
         directives += [f"-l h_rt={script.hours(job.seconds)}"] if job.seconds is not None else []
         directives += script.site(job, "-q ", "-P ")

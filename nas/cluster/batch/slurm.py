@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nas.cluster.batch import script
 from nas.cluster.batch.commands import command, end, said
-from nas.cluster.batch.jobs import Job
+from nas.cluster.batch.jobs import Job, mebibytes
 from nas.cluster.batch.system import Queued
 from nas.errors import InputError, Interrupted, SearchFailed
 
@@ -42,7 +42,7 @@ class Slurm:
         if job.gpus:
             directives.append(f"--gres=gpu:{job.gpus * job.tasks}")
         if job.memory is not None:
-            directives.append(f"--mem={-(-job.memory * job.tasks // (1 << 20))}M")
+            directives.append(f"--mem={mebibytes(job.memory * job.tasks)}M")
         if job.seconds is not None:
             directives.append(f"--time={walltime(job.seconds)}")
         else:

@@ -102,11 +102,10 @@ class Member:
         return None
 
     async def _join(self, address: str) -> None:
-        job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
         self.worker = BatchWorker(
             address,
             nthreads=1,
-            name=f"job-{job}-{os.environ.get('SLURM_PROCID', '0')}-{time.time_ns():x}",
+            name=f"{os.uname().nodename}-{os.getpid()}-{time.time_ns():x}",  # as often as it joins, another
             security=self.security,
             interface=self.interface,
             dashboard_address="127.0.0.1:0",
