@@ -158,10 +158,10 @@ def cancel(folder: Path) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The jobs of a run that the queue knows."""
+    """The jobs of a run that the queues know."""
 
     queue: Sequence[Queued]
-    problem: str = ""  # why the queue is not known
+    problem: str = ""  # why a queue is not known
 
     @property
     def active(self) -> Sequence[Queued]:
@@ -177,13 +177,12 @@ class Jobs:
 
     def lines(self) -> list[str]:
         """Alike jobs together: ``workers: 3 waiting (Resources): 18_1 18_2 18_3``."""
-        if self.problem:
-            return [f"the queue is not known: {self.problem}"]
         groups: dict[tuple[str, str], list[str]] = {}
         for one in self.queue:
             if one.active or one.role == "controller":
                 groups.setdefault((one.role, _words(one)), []).append(one.job)
-        return [f"{role}: {len(ids)} {words}: {_few(ids)}" for (role, words), ids in groups.items()]
+        known = [f"{role}: {len(ids)} {words}: {_few(ids)}" for (role, words), ids in groups.items()]
+        return [*known, f"the queue is not known: {self.problem}"] if self.problem else known
 
 
 def jobs_of(folder: Path) -> Jobs | None:
@@ -191,13 +190,13 @@ def jobs_of(folder: Path) -> Jobs | None:
     batch = Batch.of(folder)
     if batch is None:
         return None
-    if absent := [one.name for one in batch.systems() if not here(one.program)]:
-        ids = ", ".join(one.job for one in record.read(folder / jobs.FOLDER))
-        return Jobs((), f"there is no {' or '.join(absent)} on this host; submitted were {ids or 'none'}")
     try:
-        return Jobs(batch.queue())
+        queue = batch.queue()
     except (SearchFailed, InputError) as error:
         return Jobs((), str(error))
+    absent = [one.name for one in batch.systems() if not here(one.program)]
+    ids = ", ".join(one.job for one in record.read(folder / jobs.FOLDER)) or "none"
+    return Jobs(queue, f"there is no {' or '.join(absent)} on this host; submitted were {ids}" if absent else "")
 
 
 def _words(job: Queued) -> str:

@@ -14,6 +14,7 @@ from nas.cluster.batch.pbs import Pbs
 from nas.cluster.batch.run import Batch
 from nas.cluster.batch.system import Queued
 from nas.errors import InputError, SearchFailed
+from nas.submit import command
 
 TAGS = {"nas-0123456789ab-controller": "controller", "nas-0123456789ab-workers": "workers"}
 PBS_USER = """
@@ -158,7 +159,7 @@ def test_a_controllers_own_job_begins_again_by_lsfs_word(stand_in, monkeypatch):
 
 
 def test_a_run_that_moved_to_another_cluster_asks_only_what_is_there(stand_in, tmp_path, monkeypatch):
-    """Else its search could neither top up its workers nor come to an end."""
+    """Else its search could neither top up its workers nor come to an end, and nobody would see the jobs it has now."""
     (tmp_path / "run").mkdir()
     batch = Batch.prepare(tmp_path / "run")
     for script in ("controller.slurm", "workers.slurm", "workers.lsf"):
@@ -171,6 +172,10 @@ def test_a_run_that_moved_to_another_cluster_asks_only_what_is_there(stand_in, t
         (tools / tool).symlink_to(shutil.which(tool))
     monkeypatch.setenv("PATH", f"{tmp_path}:{tools}")  # no sbatch
     assert [job.job for job in batch.active("workers")] == ["1202[1]"]
+    assert command.jobs_of(tmp_path / "run").lines() == [
+        "workers: 1 waiting: 1202[1]",
+        "the queue is not known: there is no SLURM on this host; submitted were none",
+    ]
     stand_in("bkill", "")
     stand_in("bjobs", "")
     batch.dismiss()
