@@ -12,7 +12,7 @@ import re
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,8 +112,7 @@ def of(
     ``best``: rewards and trials of what none dominates, and ``worst``: the worst of each objective, where the caller
     knows them; what completed is then not walked through.
     """
-    trials = history.trials
-    failed = [trials[number] for number in sorted(history.failed)]
+    failed = [history.trials[number] for number in sorted(history.failed)]
     # Without a driver nothing runs: what did will be tried again. The inline cluster runs one after another.
     running = [trial for trial in history.open.values() if trial.state == "running" and alive]
     if (history.config.get("cluster") or {}).get("kind") == "inline":
@@ -123,15 +122,6 @@ def of(
         "pending" if trial.state == "running" and trial.number not in numbers else trial.state
         for trial in history.open.values()
     )
-    running_now = [
-        _running(trial, attempt, now or history.last_event) for trial in running for attempt in trial.running_attempts()
-    ]
-    running_now += [
-        _running(trial, attempt, now or history.last_event)
-        for trial in (trials[number] for number in history.replicated if alive)
-        for attempt in trial.attempts
-        if attempt.replicate and attempt.running and trial.awaits(attempt.attempt)
-    ]
     begun = history.replication
     budget = history.config.get("budget") or {}
     elapsed = history.active_seconds(now)
@@ -154,7 +144,7 @@ def of(
         budget_epochs=budget.get("epochs"),
         failures=dict(Counter(t.outcome.kind for t in failed if isinstance(t.outcome, Failed))),
         failure=_most_frequent(failed),
-        running=running_now,
+        running=[_running(*one, now or history.last_event) for one in _attempts(history, running, alive)],
         message=history.ended.message if history.ended else "",
         look_at=history.ended.look_at if history.ended else None,
         rejected=history.rejected,
@@ -162,6 +152,16 @@ def of(
         replicates_left=history.replicates_left,
     )
     return dataclasses.replace(status, remaining_seconds=_remaining(status))
+
+
+def _attempts(history: History, running: Sequence[Trial], alive: bool) -> Iterator[tuple[Trial, AttemptRecord]]:
+    """Those that somebody waits for: of these trials, then replicates."""
+    for trial in running:
+        yield from ((trial, attempt) for attempt in trial.running_attempts())
+    for trial in (history.trials[number] for number in history.replicated if alive):
+        for attempt in trial.attempts:
+            if attempt.replicate and attempt.running and trial.awaits(attempt.attempt):
+                yield trial, attempt
 
 
 def _state(history: History, alive: bool) -> str:
