@@ -108,10 +108,7 @@ def run(
         DiskFailed: the journal could not be written.
         Interrupted: asked to stop a second time, or told to go at once.
     """
-    taught = None if store.exists(folder / "journal") else lessons(plan)  # refused before there is a folder
-    journal, search = snapshots.claim(
-        folder, partial(machine, plan), lambda history: going_on(plan, history, folder), note, salvage=salvage
-    )
+    taught, journal, search = _claim(plan, folder, note, salvage=salvage)
     keeper = snapshots.Keeper(journal, search, note)
     leave = _Leave(*(until or (math.inf, math.inf)), resumable(plan.objective))
     try:
@@ -137,14 +134,7 @@ def begin(plan: Plan, folder: Path) -> History:
     Raises:
         RunHeld, InputError, DiskFailed: as ``run``.
     """
-    taught = None if store.exists(folder / "journal") else lessons(plan)
-    journal, search = snapshots.claim(
-        folder,
-        partial(machine, plan),
-        lambda history: going_on(plan, history, folder),
-        lambda line: None,
-        salvage=False,
-    )
+    taught, journal, search = _claim(plan, folder, lambda line: None)
     keeper = snapshots.Keeper(journal, search, lambda line: None)
     try:
         _Drive(plan, folder, journal, search, keeper, _Leave(math.inf, math.inf), lambda line: None).open(taught)
@@ -152,6 +142,16 @@ def begin(plan: Plan, folder: Path) -> History:
     finally:
         keeper.wait()
         journal.close()
+
+
+def _claim(
+    plan: Plan, folder: Path, note: snapshots.Note, *, salvage: bool = False
+) -> tuple[Taught | None, store.Journal, Search]:
+    taught = None if store.exists(folder / "journal") else lessons(plan)  # refused before there is a folder
+    journal, search = snapshots.claim(
+        folder, partial(machine, plan), lambda history: going_on(plan, history, folder), note, salvage=salvage
+    )
+    return taught, journal, search
 
 
 def run_again(plan: Plan, folder: Path, number: int) -> Outcome:

@@ -266,7 +266,7 @@ class Search:
             elif wanting := self._wanting(now):
                 trial, replicate = self.history.trials[wanting[0]], wanting[1]
                 self._begin(trial, replicate, None, retries.state(trial, replicate), now, out)
-            elif not self._enough(now) and not self._exhausted() and len(self._waiting) <= self.history.workers:
+            elif not self._proposed_all(now) and len(self._waiting) <= self.history.workers:
                 proposal = self.controller.ask(len(self.history.trials))
                 if isinstance(proposal, Exhausted):
                     self._nothing_left = proposal.reason
@@ -281,7 +281,7 @@ class Search:
 
     def _to_copy(self, now: float) -> tuple[Trial, AttemptRecord] | None:
         """A running attempt, for an idle worker, when nothing else will come."""
-        if self.stragglers is None or self._waiting or not (self._enough(now) or self._exhausted()):
+        if self.stragglers is None or self._waiting or not self._proposed_all(now):
             return None
         return self.stragglers.to_copy(self.history, now)
 
@@ -340,7 +340,7 @@ class Search:
             or self._promotion(now)
         ):
             return
-        if not (self._enough(now) or self._exhausted()):
+        if not self._proposed_all(now):
             return
         trials = replication.best(self.history, self.worth, self.replicate.top)
         if replication.lacking(self.history, trials, self.replicate.seeds):
@@ -413,13 +413,13 @@ class Search:
     def useful(self, now: float) -> int | None:
         """How many workers still are, when only other attempts at what runs may yet be started; None before that."""
         more_to_come = self._waiting or self.replicate.seeds or self.scheduler.name != "none"
-        if more_to_come or not (self._enough(now) or self._exhausted()):
+        if more_to_come or not self._proposed_all(now):
             return None
         return len(self.history.running) + (self.stragglers.may_be_copied(self.history) if self.stragglers else 0)
 
-    def _enough(self, now: float) -> bool:
+    def _proposed_all(self, now: float) -> bool:
         """Whether no trial more is to be proposed; what runs may end."""
-        return self._trials_are_up() or bool(self._stops(now))
+        return self._trials_are_up() or bool(self._stops(now) or self._exhausted())
 
     def _trials_are_up(self) -> bool:
         return self.budget.trials is not None and self._counted >= self.budget.trials
