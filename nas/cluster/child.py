@@ -1,6 +1,6 @@
 """The warm child process of a worker slot: it runs attempts one after another, until it is told no more or killed.
 
-Over its connection: first a Boot, then Attempts, each with the moment its deadline ends, and Stop, which an attempt
+Over its connection: first a Boot, then Work, an attempt with the moment its deadline ends, and Stop, which an attempt
 sees at its next report; back go Idle (when it waits for work, with its memory), Report and the Outcome. Standard output
 and error of an attempt go to its log.txt, those of the time between to nowhere.
 """

@@ -153,8 +153,8 @@ class DaskExecutor:
         members: who starts, replaces and ends the workers, where that is not left to others; closed with the executor.
         sharing: of GPUs, where several workers have one; each of them must have one then.
 
-    A worker whose batch job has an end is given no attempt that, by the longest one so far, would not end before it;
-    idle, it is then released.
+    A worker whose batch job has an end is given no attempt that, by those so far (pace.py), would come neither to its
+    end nor to a state before that; idle, it is then released.
     """
 
     def __init__(
