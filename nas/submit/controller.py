@@ -13,9 +13,11 @@ import argparse
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from nas import driver, plan, provenance, store
+from nas.cluster.batch.jobs import FINAL
 from nas.cluster.batch.run import Batch
 from nas.cluster.batch.system import system
 from nas.cluster.settings import BATCH
@@ -45,7 +47,16 @@ def main() -> None:
     except NasError as error:
         _say(str(error))
         code = error.exit_code
+        if code in FINAL:
+            _dismiss(arguments.folder)
     sys.exit(code)
+
+
+def _dismiss(folder: Path) -> None:
+    """Have no worker wait for a search that does not come; what failed may fail here, too."""
+    with suppress(NasError, OSError):
+        if batch := Batch.of(folder):
+            batch.dismiss()
 
 
 def _until(walltime: float | None, started: float) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -91,6 +92,18 @@ def test_manifests_are_written_with_the_run_and_kubectl_is_named(written, tmp_pa
     with pytest.raises(InputError, match=r"kubectl delete -f run/cluster/manifests\.yaml"):
         cli.app(["cancel", "run"], standalone_mode=False)
     assert (tmp_path / "run/cluster/tls/key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_controller_that_no_start_mends_lets_its_workers_go(written, tmp_path):
+    """Else they would hold their GPUs until somebody looked, as pods that end are started again."""
+    written("--to", "kubernetes", "--set", "cluster.container=nas:1", "--set", "cluster.claim=runs")
+    (segment,) = (tmp_path / "run/journal").glob("*.jsonl")
+    first, *rest = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join([first.replace(b"driver", b"DRIVER"), *rest]))
+    words = [sys.executable, "-m", "nas.submit.controller", str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2 and "Traceback" not in done.stderr + done.stdout
+    assert json.loads((tmp_path / "run/cluster/scheduler.json").read_text()) == {"over": True}
 
 
 def test_a_dry_run_prints_the_file_and_writes_nothing(written, tmp_path, capsys):

@@ -21,6 +21,7 @@ from nas.errors import InputError
 Role = Literal["controller", "workers"]
 FOLDER = "cluster"  # in the run's
 SCHEDULER_FILE = "scheduler.json"
+FINAL = (2, 3, 74)  # exit codes of a controller that another start does not mend: input, no success, disk
 OVER = {"over": True}  # in its place, where workers that no batch system ends are to see that they are not needed
 LOGS = "logs"
 # What a controller needs of the environment it was submitted from, as it speaks to a scheduler that hands none on.

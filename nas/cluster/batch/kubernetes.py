@@ -17,12 +17,11 @@ from typing import Any
 
 import yaml
 
-from nas.cluster.batch.jobs import Job, mebibytes
+from nas.cluster.batch.jobs import FINAL, Job, mebibytes
 from nas.errors import InputError
 
 FILE = "manifests.yaml"  # in RUN/cluster
 AGAIN = 1000  # how often pods are started again, all together: preemptions are many
-FINAL = [2, 3, 74]  # exit codes: wrong input, no trial succeeded, the disk failed
 
 
 def render(controller: Job, workers: Job) -> str:
@@ -32,7 +31,7 @@ def render(controller: Job, workers: Job) -> str:
         InputError: the run's folder is not on the volume.
     """
     indexed = {"completionMode": "Indexed", "completions": workers.count, "parallelism": workers.count}
-    final = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": FINAL}}
+    final = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(FINAL)}}
     documents = [_job(controller, {"podFailurePolicy": {"rules": [final]}}), _job(workers, indexed)]
     return "".join("---\n" + yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=1 << 20) for one in documents)
 
