@@ -53,10 +53,12 @@ def check(kind: str, option: str) -> None:
     name, _, said = option.partition("=")
     resources = [f"{name}={part.partition('=')[0]}" for part in re.split("[,:]", said)]  # -l takes several
     own = OWN.get(kind, {})
+    if kind == "slurm" and len(name) > 1 and name not in (*own, "export"):
+        name = next((whole for whole in own if whole.startswith(name)), name)  # sbatch knows a name by its beginning
     for key in (name, *resources):
         if key in own:
             word = own[key]
-            instead = f"; write cluster.{word}" if word else ""
+            instead = f"; write {word if word == 'name' else f'cluster.{word}'}" if word else ""
             raise ValueError(f"{words(kind, key)} is said by nas itself{instead}")
 
 

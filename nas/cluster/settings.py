@@ -26,6 +26,7 @@ Kind = Literal[
     "local", "inline", "address", "scheduler_file", "jobqueue", "ssh",
     "slurm", "pbs", "lsf", "sge", "script", "kubernetes",
 ]  # fmt: skip
+MANY = 10_000  # more is a slip of the hand; what a host or a job is asked for stays a number that can be written out
 BATCH: tuple[Kind, ...] = ("slurm", "pbs", "lsf", "sge")  # whose workers are jobs
 SUBMITTED: tuple[Kind, ...] = (*BATCH, "script", "kubernetes")  # whose search may be elsewhere
 DEPLOYED: tuple[Kind, ...] = ("jobqueue", "ssh")  # whose workers Dask itself starts
@@ -83,6 +84,7 @@ def parse_walltime(value: object) -> float:
     return seconds
 
 
+Some = Annotated[int, Field(ge=1, le=MANY)]
 Word = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.,@+-]{0,200}", "name of a partition or an account")]
 Module = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+/-]{0,200}", "name of a module")]
 Text = Annotated[str, _matching(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,4095}", "text of one line, or begins with -")]
@@ -121,11 +123,11 @@ class ClusterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind = "local"  # inline: in this process, one attempt after another
-    workers: Annotated[int, Field(ge=1)] | None = None  # slots; None: of each GPU one, else cores // threads; jobs: 1
-    threads: Annotated[int, Field(ge=1)] | None = None  # of each slot; None: 1, beside a GPU its share of the cores
+    workers: Some | None = None  # slots; None: of each GPU one, else cores // threads; jobs: 1
+    threads: Some | None = None  # of each slot; None: 1, beside a GPU its share of the cores
     memory: Bytes | None = None  # that an attempt may have resident; None: its share of 90 % of the host's
     gpus: Literal["auto"] | Annotated[int, Field(ge=0)] | tuple[int | str, ...] = "auto"  # how many, or which
-    slots_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None  # see sharing.py; None: ``workers`` says
+    slots_per_gpu: Literal["auto"] | Some | None = None  # see sharing.py; None: ``workers`` says
 
     # A Dask cluster that is there already.
     address: Text | None = None  # of its scheduler: tcp://host:8786
@@ -138,9 +140,9 @@ class ClusterSettings(BaseModel):
     hosts: Text | None = None  # a file: hosts to reach by ssh, one a line
 
     # Workers as jobs of a batch system.
-    nodes: Annotated[int, Field(ge=1)] | None = None  # over which the workers are spread; None: each a job of its own
-    cpus_per_worker: Annotated[int, Field(ge=1)] = 1
-    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    nodes: Some | None = None  # over which the workers are spread; None: each a job of its own
+    cpus_per_worker: Some = 1
+    gpus_per_worker: Annotated[int, Field(ge=0, le=MANY)] = 0
     time: Walltime | None = None  # of each job; None: the partition's
     controller_time: Walltime | None = None  # of the job with the search; None: as ``time``
     controller_memory: Bytes = 4 << 30

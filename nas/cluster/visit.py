@@ -13,6 +13,17 @@ from nas.errors import InputError
 ANSWERS = 30.0  # seconds within which a scheduler must
 
 
+class _Guest(Client):  # type: ignore[misc]
+    """A client that is closed when it cannot start: else Dask would close it as Python ends, and wait for ever."""
+
+    def start(self, **how: Any) -> None:
+        try:
+            super().start(**how)
+        except BaseException:
+            self.status = "closed"
+            raise
+
+
 class Visit:
     """A client of somebody's scheduler. TLS keys for ``tls://`` are those of Dask's own configuration.
 
@@ -27,7 +38,7 @@ class Visit:
             raise InputError(f"cluster.scheduler_file: {scheduler_file} is no file; a Dask scheduler writes it")
         self._restore_logs = divert_logs(logs)
         try:
-            self.client: Any = Client(**where, timeout=ANSWERS, set_as_default=False)
+            self.client: Any = _Guest(**where, timeout=ANSWERS, set_as_default=False)
         except Exception as error:
             self._restore_logs()
             raise InputError(

@@ -1,5 +1,8 @@
 """What settings leave open, this host decides."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -63,6 +66,8 @@ def test_the_variable_says_which_gpus_are_ours(value, gpus):
         {"gpu": 1},
         {"slots_per_gpu": 0},
         {"slots_per_gpu": 2, "kind": "slurm"},
+        {"workers": 99_999_999_999},
+        {"kind": "slurm", "options": ["--comm=x"]},  # sbatch reads it as --comment
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
@@ -76,3 +81,17 @@ def test_an_objective_that_cannot_be_sent_is_refused_before_a_process_starts():
     lock = threading.Lock()
     with pytest.raises(InputError, match="cannot be sent"):
         connect(ClusterSettings(workers=1), lambda candidate, context: float(lock.locked()))
+
+
+@pytest.mark.parametrize("address", ["foo", "bogus://127.0.0.1:1"])
+def test_a_process_that_was_given_a_wrong_address_ends(address):
+    """Else a search that was refused hangs until somebody kills it: Dask closes its client as Python ends."""
+    code = f"import nas.cluster.visit; nas.cluster.visit.Visit(None, address={address!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert f"InputError: no Dask scheduler answers at {address}" in done.stderr
+
+
+def test_an_option_whose_name_only_begins_like_one_of_ours_is_allowed():
+    """``--export`` is a name of its own, and ``--mem-bind`` no beginning of ``--mem``."""
+    given = ClusterSettings(kind="slurm", options=["--export=NONE", "--mem-bind=local", "-C=a100"])
+    assert given.options == ("export=NONE", "mem-bind=local", "C=a100")
