@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,7 +51,8 @@ def override(key: str, value: Any, flag: str | None = None) -> Override:
     """What a flag sets in the config; ``flag`` where it is not named as the key's last word."""
     from nas.config import Override
 
-    return Override(key, value, f"{flag or '--' + key.rpartition('.')[2].replace('_', '-')} {value}")
+    words = value if isinstance(value, list) else [str(value)]
+    return Override(key, value, f"{flag or '--' + key.rpartition('.')[2].replace('_', '-')} {shlex.join(words)}")
 
 
 def cluster_overrides(where: str | None) -> list[Override]:
@@ -81,6 +84,9 @@ def recorded_in(folder: Path) -> History | None:
         return history if history.started else None
     if folder.exists() and (not folder.is_dir() or any(path.name != "journal" for path in folder.iterdir())):
         raise InputError(f"{folder} is there and is no run; give another --run DIR")
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise InputError(f"{folder} cannot be made: {there} is no folder that you may write to; give another --run DIR")
     return None
 
 

@@ -145,7 +145,8 @@ def cancel(folder: Path) -> list[str]:
     """End all jobs of the run, and only those; their ids. Raises InputError where it has none, SearchFailed."""
     batch = Batch.of(folder)
     if batch is None:
-        raise InputError(f"{folder}: this run was never submitted, and has no jobs")
+        never = "this run was never submitted, and has no jobs"
+        raise InputError(f"{folder}: {never if folder.exists() else 'no such folder'}")
     if not batch.systems():
         manifests = folder / jobs.FOLDER / kubernetes.FILE
         how = shlex.join(["kubectl", "delete", "-f", str(manifests)]) if manifests.exists() else "Ctrl-C, where it runs"

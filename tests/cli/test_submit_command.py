@@ -49,8 +49,12 @@ def test_a_dry_run_shows_scripts_in_which_flags_win_and_writes_nothing(config, c
     [
         (["--workers", 5, "--nodes", 2], "5 workers cannot be spread evenly over 2 nodes"),
         (["--set", "cluster.kind=local"], "has no jobs; say --to slurm"),
-        (["--partition", "a b"], r"--partition a b: .* no name of a partition"),
-        (["--option", "--wrap=id"], "said by nas itself"),
+        (["--partition", "a b"], r"--partition 'a b': .* no name of a partition"),
+        (["--option", "--wrap=id"], "--option --wrap=id: .* said by nas itself"),
+        (["--option", "--job-name=x"], "write name$"),
+        (["--workers", 10**11], "--workers 100000000000: .* less than or equal to"),
+        (["--time", ""], "--time '': "),
+        (["--run", "mine.yaml/run"], "cannot be made: .*mine.yaml is no folder .* give another --run DIR"),
         (["--option", "mail-user=$(id)"], "no option of a scheduler"),
         (["--time", "soon"], "no walltime"),
         (["--run", "runs/my run"], "give another --run DIR"),
@@ -72,6 +76,8 @@ def test_a_cluster_that_is_none_is_refused(config, where):
 def test_only_a_submitted_run_can_be_cancelled(tmp_path):
     with pytest.raises(InputError, match="never submitted"):
         cli.app(["cancel", str(tmp_path)], standalone_mode=False)
+    with pytest.raises(InputError, match="no such folder"):
+        cli.app(["cancel", str(tmp_path / "none")], standalone_mode=False)
 
 
 def test_help_and_schema_name_every_kind(capsys):
