@@ -101,10 +101,14 @@ class Journal:
             RunHeld: another driver has taken the run over; nothing that we write counts any more.
             DiskFull: there is no room. What was appended before is safe; what of this call reached the disk is cut
                 off again, so that a later append stands on sound lines.
-            DiskFailed: a write failed otherwise, or the sync did. Nobody knows what is on the disk then.
+            DiskFailed: a write failed otherwise, or the sync did. Nobody knows what is on the disk then. Or the file
+                is gone.
         """
         if segments.path_of(self.folder, self.epoch + 1).exists():
             raise RunHeld(f"{self.folder.parent}: another driver has taken this run over; this one stops")
+        ours = segments.path_of(self.folder, self.epoch)
+        if not ours.exists():  # what is written to it now, nobody would find again
+            raise DiskFailed(f"{ours} is gone: the run's folder was removed or moved while it was searched")
         recorded = list(events)
         sequence = len(self.lines)
         lines = [seal(_line(Entry(sequence + i, self.epoch, t, e))) for i, (e, t) in enumerate(recorded)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.durable import seal
-from nas.errors import InputError, RunHeld
+from nas.errors import DiskFailed, InputError, RunHeld
 from nas.records import AttemptStarted, DriverTookOver, Proposal, Proposed, RunEnded, TrialReported
 from nas.store import Journal, liveness, read
 
@@ -144,6 +144,16 @@ def test_what_a_superseded_driver_writes_is_ignored_and_it_is_told(tmp_path: Pat
     assert kinds == ["DriverTookOver", "Proposed", "RunEnded", "DriverTookOver", "TrialReported"]
     old.close()
     new.close()
+
+
+def test_a_driver_whose_journal_was_removed_is_told_and_acknowledges_nothing_more(tmp_path: Path) -> None:
+    """Else a search goes on for hours into a file that has no name any more, and ends as if all were well."""
+    writer, _ = Journal.claim(tmp_path / "run/journal", now=1.0)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(DiskFailed, match="removed or moved"):
+        writer.append([(proposed(0), 2.0)])
+    writer.close()
+    assert len(read(tmp_path / "moved/journal")) == 1
 
 
 def test_two_drivers_racing_for_the_same_epoch_get_one_winner(tmp_path: Path) -> None:
