@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -341,7 +342,8 @@ def test_a_killed_process_is_one_message_and_the_comparison_goes_on(tmp_path):
     def kill(done: int, total: int) -> None:
         if done:
             for child in multiprocessing.active_children()[:1]:  # none, when they are dead and results still come
-                os.kill(child.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)
 
     given = {"controllers": "random", "seeds": 300, "run": tmp_path / "run"}
     wishes = command.Wishes(str(tmp_path / "toy.yaml"), **given, processes=2)

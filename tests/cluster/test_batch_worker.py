@@ -15,6 +15,7 @@ import pytest
 from aftermath import Traces, settled, traces  # noqa: F401 - a fixture
 
 import nas
+from nas.cluster.batch.run import Batch
 
 pytest.importorskip("cryptography")
 
@@ -97,3 +98,11 @@ def test_a_worker_that_must_go_has_its_trial_leave_its_state_and_the_next_goes_o
     assert set(jobs.codes) <= {0, 75}, "it did not end by itself"
     assert not list(run.rglob("state/*"))
     traces.none()
+
+
+def test_no_scheduler_is_waited_for_beyond_the_walltime(tmp_path: Path) -> None:
+    """Else a worker whose controller is late to come again is cut off, and its job told as one that ran out of time."""
+    Batch.prepare(tmp_path)
+    words = [str(tmp_path / "cluster"), "--walltime=3", f"--started={time.time()}"]
+    done = subprocess.run([sys.executable, "-m", "nas.cluster.batch.worker", *words], capture_output=True, timeout=120)
+    assert done.returncode == 0 and b"ended: its time is up" in done.stderr

@@ -83,12 +83,20 @@ class Member:
             log.info("the scheduler at %s is gone", address)
         if not self.needed:
             return "the search is over"
-        return "asked to leave" if self.leaving else f"no scheduler for {ALONE:g} s"
+        if self.leaving:
+            return "asked to leave"
+        return "its time is up" if self.time_is_up() else f"no scheduler for {ALONE:g} s"
+
+    def time_is_up(self) -> bool:
+        return self.ends is not None and time.monotonic() >= self.ends
 
     async def _scheduler(self) -> str | None:
-        """The address of a scheduler that answers; None where there is none for long, or this is to leave."""
+        """The address of a scheduler that answers; None where there is none for long, or this is to leave.
+
+        Nor is one waited for beyond the walltime, which would cut this worker off.
+        """
         until = time.monotonic() + ALONE
-        while not self.leaving and time.monotonic() < until:
+        while not self.leaving and not self.time_is_up() and time.monotonic() < until:
             with suppress(OSError, ValueError, KeyError, TypeError):
                 found = orjson.loads((self.folder / SCHEDULER_FILE).read_bytes())
                 if found == OVER:
@@ -166,7 +174,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     tasks.add(loop.create_task(member.watch_the_clock()))
     try:
         log.info("ended: %s", await member.serve())
-        return Interrupted.exit_code if member.needed else 0
+        return Interrupted.exit_code if member.needed and not member.time_is_up() else 0
     finally:
         member.scratch.close()
 
@@ -181,7 +189,7 @@ def _ends(arguments: argparse.Namespace) -> float | None:
 
 
 def main() -> None:
-    """Serve until released or the search is over: exit code 0. Ended otherwise: 75; 2 where the run has no keys."""
+    """Serve until released, out of time, or the search is over: exit code 0. Ended otherwise: 75; 2 without keys."""
     parser = argparse.ArgumentParser(prog="python -m nas.cluster.batch.worker")
     parser.add_argument("folder")
     parser.add_argument("--walltime", type=float)
