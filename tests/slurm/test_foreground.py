@@ -40,12 +40,12 @@ def test_workers_are_jobs_that_come_share_the_trials_are_replaced_and_go(slurm, 
 
     def observe(search, now):
         seen.workers = max(seen.workers, search.history.workers)
-        running = [job for job, state in slurm.states().items() if state == "RUNNING"]
-        if search.history.tally["completed"] >= 2 and running and not seen.cancelled:
-            seen.cancelled = running[0]
-            slurm.run("scancel", seen.cancelled)
+        if search.history.tally["completed"] < 2 or seen.cancelled:
+            return  # asking SLURM takes a while, and the next look comes the later for it
+        seen.cancelled = next(job for job, state in slurm.states().items() if state == "RUNNING")
+        slurm.run("scancel", seen.cancelled)
 
-    run = search(tmp_path / "run", trials=10, workers=4, nodes=2, observe=observe)
+    run = search(tmp_path / "run", trials=10, seconds=0.6, workers=4, nodes=2, observe=observe)
     trials = run.history.trials.values()
     assert [trial.state for trial in trials] == ["completed"] * 10
     assert seen.cancelled and seen.workers == 4
