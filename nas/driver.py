@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from nas.durable import within
 from nas.errors import DiskFull, InputError, Interrupted
 from nas.history import History, Trial
 from nas.instructions import AskToStop, Cancel, End, EndReason, Forget, Instruction, Launch, Record
+from nas.latecomers import Latecomers
 from nas.limits import Budget, Stop
 from nas.machine import Search
 from nas.objective import Context, evaluate, resumable
@@ -51,7 +52,7 @@ from nas.records import (
     Tick,
 )
 from nas.replication import Wanted, unfinished
-from nas.results import forget_state, read_results
+from nas.results import forget_state, read_attempt, read_results
 from nas.schedulers.settings import whole_length
 from nas.space import Candidate
 from nas.stragglers import Stragglers
@@ -246,6 +247,10 @@ class _Drive:
     leave: _Leave
     note: snapshots.Note
     executor: Executor | None = None
+    latecomers: Latecomers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.latecomers = Latecomers(self._read)
 
     def open(self, taught: Taught | None) -> None:
         """Record the run's first event or what changed since, and adopt the results that attempts left behind."""
@@ -258,6 +263,7 @@ class _Drive:
             self._record(taught)
         if changes:
             self._record(BudgetChanged(changes))
+        self.latecomers.remember(history)
         self._act([Adopted(list(self._left_behind()))])
 
     def _left_behind(self) -> Iterator[Answered]:
@@ -279,6 +285,7 @@ class _Drive:
         try:
             while not self.search.over:
                 happenings = [*self.executor.wait(TURN), *self._stop_requests()]
+                happenings += self.latecomers.come(time.monotonic())
                 self._act(happenings or [Tick()])
                 if (useful := self.search.useful(time.time())) is not None:
                     self.executor.wind_down(useful)
@@ -301,6 +308,7 @@ class _Drive:
         instructions: list[Instruction] = []
         for happening in happenings:
             instructions += self.search.handle(happening, time.time())
+            self.latecomers.hear(happening)
             if isinstance(happening, Answered) and isinstance(happening.outcome, Failed):
                 self._sweep(happening.trial)
         self._append([(i.event, i.time) for i in instructions if isinstance(i, Record)])
@@ -350,6 +358,11 @@ class _Drive:
         for pattern in ("*/.*.tmp", "r*/*/.*.tmp"):
             for half_written in self._trial_folder(trial).glob(pattern):
                 half_written.unlink(missing_ok=True)
+
+    def _read(self, number: int, attempt: int) -> Outcome | None:
+        """What an earlier attempt wrote."""
+        trial = self.search.history.trials[number]
+        return read_attempt(self._attempt(trial, attempt, trial.attempts[attempt].replicate))
 
     def _attempt(self, trial: Trial, attempt: int, replicate: int, *, fresh: bool = False) -> Attempt:
         number, proposal, folder = trial.number, trial.proposal, self._trial_folder(trial.number)

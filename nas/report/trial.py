@@ -111,12 +111,15 @@ def _attempt(attempt: AttemptRecord) -> str:
                 ending = f"stopped at step {attempt.step} after {text.duration(seconds)}: {attempt.stopped}"
         case Failed(kind, message, seconds=seconds, place=place):
             ending = f"{kind} after {text.duration(seconds)}: {message.partition(chr(10))[0]}"
+        case None if attempt.late:
+            place, ending = "", "cancelled: another attempt's answer counts"
         case None:
             place = ""
             ending = "its driver went away before it answered" if attempt.abandoned else "not answered yet"
     child = " in a fresh process" if attempt.fresh else ""
     child += f", replicate {attempt.replicate}" if attempt.replicate else ""
     child += f", from where attempt {attempt.saved} paused" if attempt.saved is not None else ""
+    child += "; its result came late, and does not count" if attempt.late and attempt.outcome else ""
     return f"{attempt.attempt}  {started}  {ending}{child}{f'  [{place}]' if place else ''}"
 
 

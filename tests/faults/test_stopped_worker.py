@@ -65,23 +65,29 @@ def test_a_worker_stopped_past_its_attempts_deadline_goes_on_where_it_was(tmp_pa
     settled(tmp_path / "run", 2)
 
 
-@pytest.mark.parametrize("wakes", [True, False], ids=["wakes", "never wakes"])
+@pytest.mark.parametrize("then", ["it wakes", "it never wakes", "its child goes on"])
 def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traces: Traces, wakes: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traces: Traces, then: str
 ) -> None:
     """Dask gives up a worker that it hears nothing of; its trial is trained by another, before and after it wakes.
 
-    One that never wakes ends with the search, with its fork server and child, stopped as they are.
+    One that never wakes ends with the search, with its fork server and child, stopped as they are. A result that its
+    child writes when another trains the trial already is on record as late.
     """
     monkeypatch.setattr("nas.cluster.scheduler.CONFIG", _impatient())
     began, calls, replaced, woken = tmp_path / "began", tmp_path / "calls", tmp_path / "replaced", threading.Event()
     calls.mkdir()
+
+    def calls_of_the_first() -> int:
+        return len(list(calls.glob("0-*")))
 
     def objective(candidate: nas.Candidate, context: nas.Context) -> float:
         (calls / f"{context.trial}-{os.getpid()}").touch()
         if context.trial == 0 and not began.exists():
             began.write_text(str(os.getpid()))
             time.sleep(2.0)
+            while then == "its child goes on" and calls_of_the_first() < 2:
+                time.sleep(0.02)
         elif context.trial == 0:
             while not replaced.exists():  # or its deadline comes
                 time.sleep(0.02)
@@ -91,14 +97,16 @@ def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing(
 
     def observe(search: Search, now: float) -> None:
         if not stopped and began.exists() and began.read_text():
-            stopped.update(worker_of(int(began.read_text())))
+            child = int(began.read_text())
+            stopped.update(worker_of(child) - ({child} if then == "its child goes on" else set()))
             send(signal.SIGSTOP, stopped)
-        if not woken.is_set() and len(list(calls.glob("0-*"))) == 2:  # another trains it now
-            if wakes:
+        if not woken.is_set() and calls_of_the_first() == 2:  # another trains it now
+            if then == "it wakes":
                 send(signal.SIGCONT, stopped)
             woken.set()
-        if woken.is_set() and search.history.workers == 1 + wakes:
-            replaced.touch()
+        if woken.is_set() and (search.history.trials[0].late or then != "its child goes on"):
+            if search.history.workers == 1 + (then == "it wakes"):
+                replaced.touch()
 
     run = nas.search(
         SPACE, objective, trials=4, controller="random", deadline=60.0, cluster={"workers": 2}, run=tmp_path / "run",
@@ -108,6 +116,8 @@ def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing(
     first, *_, last = run.history.trials[0].attempts  # one more, where the machine was too busy for a heartbeat
     assert isinstance(first.outcome, Failed) and first.outcome.kind == "lost"
     assert isinstance(last.outcome, Succeeded)
+    if then == "its child goes on":
+        assert [(attempt, type(outcome)) for attempt, outcome in run.history.trials[0].late] == [(0, Succeeded)]
     settled(tmp_path / "run", 4)
     traces.none()
 
