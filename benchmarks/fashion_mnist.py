@@ -4,13 +4,14 @@
 
 Everything counts, from the start of the first process to the test accuracy: both sides search for SEARCH of the time
 with two workers of one thread each, on the space fashion_cnn with the same trainer, settings and full length. The best
-candidate is then trained once more from new weights, with both cores and for as many epochs as the rest of the time
-allows by its measured speed, and scored once on the test images. What runs when a search's time is up is cut off.
+candidate is then trained once more from new weights, with both cores, in the precision that `auto` gives, and for as
+many epochs as the rest of the time allows by a few steps' speed, and scored once on the test images. What runs when a
+search's time is up is cut off.
 
 optuna: two processes on one study (JournalStorage), TPESampler(multivariate, group, constant_liar), HyperbandPruner
 from 1 epoch to the full length (--epochs); a proposal's decisions are Optuna's parameters as controllers/optuna.py
-makes them. nas: the command `nas search`, with the controller rl; ``--set`` is handed on to it. A trial counts where it
-has trained its full length.
+makes them. nas: the command `nas search`, with the controller rl and the scheduler asha; ``--set`` is handed on to it.
+A trial counts where it has trained its full length.
 
 A seed that is done is a line of the ledger, so a stopped comparison goes on. With all of them, `reached` is after how
 many seconds of search a side had a trial as good, by validation, as the other's best in all its time.
@@ -42,13 +43,15 @@ from nas.records import AttemptAnswered, Proposed, Succeeded
 from nas.space import Candidate
 
 SEARCH = 0.55  # of the time
-MARGIN = 0.8  # of what is left after it, for which the final training is planned
+MARGIN = 0.85  # of what is left after it, for which the final training is planned
 MOST_EPOCHS = 30  # of the final training
+LOOK = 20  # steps by which its speed is known
 CONFIG = f"""\
 name: fashion
 space: {shipped.find("search_spaces", "fashion_cnn")}
 task: {{dataset: fashion_mnist, validation: 0.1}}
 controller: rl
+scheduler: asha
 train: {{scale_learning_rate: sqrt, warmup_epochs: 0.2, flip: true, epochs: EPOCHS}}
 cluster: {{kind: local, workers: 2, threads: 1, memory: 4G}}
 """
@@ -59,7 +62,6 @@ class Found:
     """What a search ended with. ``course``: (seconds since the start, validation accuracy) of each trial."""
 
     candidate: dict[str, Any]
-    speed: float  # rows a second, on one thread
     course: list[tuple[float, float]]
 
 
@@ -103,7 +105,7 @@ def by_nas(asked: Asked) -> Found:
     if done.returncode:
         raise SystemExit(done.stderr)
     candidates: dict[int, Any] = {}
-    course, best, speed, found = [], -1.0, 1.0, None
+    course, best, found = [], -1.0, None
     for entry in store.read(run / "journal"):
         match entry.event:
             case Proposed(proposal=proposal):
@@ -111,10 +113,10 @@ def by_nas(asked: Asked) -> Found:
             case AttemptAnswered(trial=number, outcome=Succeeded(metrics=metrics)) if whole(asked, metrics):
                 course.append((entry.time - asked.began, metrics["accuracy"]))
                 if metrics["accuracy"] > best:
-                    best, speed, found = metrics["accuracy"], metrics["rows_per_second"], candidates[number]
+                    best, found = metrics["accuracy"], candidates[number]
     if found is None:
         raise SystemExit("no trial came to an end: more --minutes are needed")
-    return Found(found, speed, course)
+    return Found(found, course)
 
 
 # Optuna --------------------------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ def by_optuna(asked: Asked) -> Found:
         raise SystemExit("no trial came to an end: more --minutes are needed")
     best = max(done, key=lambda trial: trial.value)
     course = sorted((trial.datetime_complete.timestamp() - asked.began, trial.value) for trial in done)
-    return Found(orjson.loads(best.user_attrs["candidate"]), best.user_attrs["speed"], course)
+    return Found(orjson.loads(best.user_attrs["candidate"]), course)
 
 
 def study_of(asked: Asked, worker: int) -> Any:
@@ -186,7 +188,6 @@ def optuna_worker(asked: Asked, worker: int) -> None:
         if not whole(asked, metrics):
             raise optuna.TrialPruned
         trial.set_user_attr("candidate", orjson.dumps(draw.candidate.json()).decode())
-        trial.set_user_attr("speed", metrics["rows_per_second"])
         return float(metrics["accuracy"])
 
     study_of(asked, worker).optimize(objective)
@@ -199,10 +200,9 @@ def validated(asked: Asked, found: Found, end: float) -> dict[str, Any]:
     """The candidate trained for the rest of the time, and its one score on the test images."""
     import torch
 
-    from nas.train import data
+    from nas.train import data, precision
     from nas.train.fit import evaluate, fit
     from nas.train.plugins import BUILT_IN
-    from nas.train.precision import Precision
     from nas.train.trial import Decided, Trial
 
     torch.set_num_threads(2)
@@ -210,25 +210,33 @@ def validated(asked: Asked, found: Found, end: float) -> dict[str, Any]:
     seed = seeds.derive(asked.seed, "final")
     candidate = Candidate.of(found.candidate)
     read = (config.task, BUILT_IN, asked.data, asked.seed)
-    rows = len(Trial.read(candidate, seed, "cpu", config.train, *read).train)
-    epochs = int(MARGIN * (end - time.time()) * found.speed / rows)
+    trial = Trial.read(candidate, seed, "cpu", config.train, *read)
+    batch = trial.asked_batch
+    assert batch != "fit"  # the space says numbers
+    decided = Decided(precision.choose(trial.device, "auto", trial.work(batch)), batch)
+
+    def trained(trial: Trial, steps: int | None, report: Any) -> tuple[Any, dict[str, float]]:
+        recipe = trial.recipe(decided, steps)
+        training = trial.begin(recipe, decided.precision)
+        judging = trial.validation if steps is None else trial.validation[:batch]
+        metrics = fit(
+            training, trial.judgement, trial.samples, trial.train, judging, recipe, report,
+            augmentation=trial.augmentation,
+        )  # fmt: skip
+        training.finish()
+        return training, metrics
+
+    looked, _ = trained(trial, LOOK, lambda step, metrics: False)
+    epochs = int(MARGIN * (end - time.time()) * looked.spent.rows_per_second / len(trial.train))
     epochs = min(max(1, epochs), MOST_EPOCHS)
     trial = Trial.read(candidate, seed, "cpu", config.train.model_copy(update={"epochs": epochs}), *read)
-    asked_batch = trial.asked_batch
-    decided = Decided(Precision("fp32", "the same for both sides"), asked_batch if asked_batch != "fit" else 256)
-    recipe = trial.recipe(decided, None)
-    training = trial.begin(recipe, decided.precision)
     started = time.time()
 
     def late(step: int, metrics: Any) -> bool:
         """Whether another epoch would end after the time: the machine may have become slower."""
         return time.time() + (time.time() - started) / step > end
 
-    validation = fit(
-        training, trial.judgement, trial.samples, trial.train, trial.validation, recipe, late,
-        augmentation=trial.augmentation,
-    )  # fmt: skip
-    training.finish()
+    training, validation = trained(trial, None, late)
     test = data.resident(config.task, "test", asked.data, "cpu", BUILT_IN)
     parts = torch.split(torch.arange(len(test.targets)), 512)
     scored = evaluate(training.network, trial.judgement(), test, parts, decided.precision)
@@ -238,6 +246,7 @@ def validated(asked: Asked, found: Found, end: float) -> dict[str, Any]:
         "validation": validation["accuracy"],
         "test": scored["accuracy"],
         "parameters": trial.costs["parameters"],
+        "dtype": decided.precision.dtype,
     }
 
 

@@ -7,6 +7,7 @@ picked and normalised there. The search reads the part ``train`` alone and cuts 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from nas.train.plugins import BUILT_IN, Parts
 from nas.train.settings import TaskSettings
 from nas.train.sources import Part, Splitting, splits
 
+AT_ONCE = 4 << 20  # bytes, as fp32
 Indices = npt.NDArray[np.int64]
 
 
@@ -53,6 +55,16 @@ class Resident:
         order = torch.channels_last if picked.ndim == 4 else torch.contiguous_format
         picked = picked.to(torch.float32, memory_format=order)  # picked already: what follows spoils no sample
         return picked.sub_(self.mean).mul_(self.scale), self.targets[indices]
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """``batch`` of so many at a time, in this order. Where all together are small they are picked at once: picking
+        costs a batch of a table as much as a layer.
+        """
+        if len(order) * self.inputs[:1].numel() * 4 > AT_ONCE:
+            yield from map(self.batch, torch.split(order, size))
+        else:
+            inputs, targets = self.batch(order)
+            yield from zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
 
 
 @lru_cache(maxsize=2)

@@ -179,11 +179,9 @@ def fit(
         order = train[torch.randperm(len(train), generator=training.shuffle, device=device)]
         losses = torch.zeros((), device=device)
         epoch_start = step = training.step
-        for indices in torch.split(order, recipe.batch)[: min(batches, total - step)]:
-            spent.begin("data")
+        for inputs, labels in data.batches(order[: min(batches, total - step) * recipe.batch], recipe.batch):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * course(step, warmup, total)
-            inputs, labels = data.batch(indices)
             targets = Targets(labels)
             if augmentation:
                 inputs, targets = augmentation(inputs, labels, step)
@@ -194,9 +192,10 @@ def fit(
                 average.update()
             losses += batch_loss
             step += 1
-            spent.rows += len(indices)
+            spent.rows += len(labels)
             if step % CHECK_EVERY == 0:
                 _require_finite(losses, step, total)
+            spent.begin("data")
         train_loss = _require_finite(losses, step, total) / (step - epoch_start)
         scaling.require_progress(step, total)
         spent.begin("evaluation")

@@ -1,6 +1,6 @@
 """``batch_size: fit``: the largest batch that fits in memory and still pays, found by doubling on the very device.
 
-What pays is samples a second. A batch is no longer doubled where that gains less than a tenth, where an epoch would
+What pays is samples a second. A batch is no longer doubled where that gains less than a twentieth, where an epoch would
 have too few steps to learn by, or where the time for it is up. As speeds are measured, another machine, or the same one
 under another load, may choose another batch; the choice and its reason are recorded.
 """
@@ -21,7 +21,7 @@ from nas.train.precision import LossScaling, Precision, probe
 from nas.train.problems import Problem
 from nas.train.settings import SMALLEST_FIT
 
-LEAST_GAIN = 1.1  # in samples a second, for a doubled batch
+LEAST_GAIN = 1.05  # in samples a second, for a larger batch
 LEAST_STEPS = 16  # of an epoch
 MOST_SECONDS = 2.0  # for all of it; a pass that has begun ends
 
@@ -62,19 +62,27 @@ def fitting_batch(
 
 
 def largest_that_pays(speed: Callable[[int], float | None], most: int, clock: Callable[[], float]) -> tuple[int, str]:
-    """Doubles from the smallest; ``speed`` gives samples a second, or None where a batch does not fit."""
+    """Doubles from the smallest; ``speed`` gives samples a second, or None where a batch does not fit.
+
+    Two doublings that gain too little together end it: one may have been slowed by chance, or by an odd size.
+    """
     began, batch = clock(), SMALLEST_FIT
     reached = speed(batch)
     if reached is None:
         return batch, f"fit: not even {batch} fit; it goes in parts"
+    size, poor = 2 * batch, ""
     while True:
-        if 2 * batch > most:
-            return batch, f"fit: with {2 * batch} an epoch would have fewer than {LEAST_STEPS} steps"
+        if size > most:
+            return batch, poor or f"fit: with {size} an epoch would have fewer than {LEAST_STEPS} steps"
         if clock() - began > MOST_SECONDS:
             return batch, f"fit: {MOST_SECONDS:g} s of looking were up"
-        doubled = speed(2 * batch)
+        doubled = speed(size)
         if doubled is None:
-            return batch, f"fit: {2 * batch} do not fit in memory"
-        if doubled < LEAST_GAIN * reached:
-            return batch, f"fit: {2 * batch} make {doubled / reached:.2f} times the samples a second of {batch}"
-        batch, reached = 2 * batch, doubled
+            return batch, poor or f"fit: {size} do not fit in memory"
+        if doubled >= LEAST_GAIN * reached:
+            batch, reached, poor = size, doubled, ""
+        elif poor:
+            return batch, poor
+        else:
+            poor = f"fit: {size} make {doubled / reached:.2f} times the samples a second of {batch}"
+        size *= 2

@@ -104,7 +104,9 @@ def test_an_end_of_memory_halves_what_passes_at_once_and_once_only() -> None:
 @pytest.mark.parametrize(
     ("speeds", "batch", "reason"),
     [
-        ([100, 190, 300, 310], 128, "256 make 1.03 times the samples a second of 128"),
+        ([100, 190, 300, 310, 290], 128, "256 make 1.03 times the samples a second of 128"),
+        ([100, 104, 110, 109, 108], 128, "256 make 0.99 times the samples a second of 128"),
+        ([100, 104, None], 32, "64 make 1.04 times the samples a second of 32"),
         ([100, 190, None], 64, "128 do not fit in memory"),
         ([None], 32, "not even 32 fit; it goes in parts"),
         ([1, 2, 4, 8, 16], 512, "with 1024 an epoch would have fewer than 16 steps"),
