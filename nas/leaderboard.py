@@ -47,6 +47,8 @@ class Row:
     other_dtype: bool  # than the first of the ranking: numbers of two precisions are no like measure
     fallbacks: Sequence[str]  # to another dtype or setting than was wanted, each with its reason
     spent: Mapping[str, float]  # seconds of the training by phase (data, forward, ...), as it noted
+    noise_scale: Mapping[str, Any]  # samples: the batch beyond which more help little, as it noted (accumulation.py)
+    weight_norm: Mapping[str, float]  # initial and final, as it noted: SGD's winners end far longer than Adam's
     architecture: str  # in one line; empty for a space without one
     hyperparameters: Mapping[str, Any]
     candidate: Mapping[str, Any]
@@ -204,6 +206,8 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         other_dtype=False,
         fallbacks=_noted(outcome, "fallbacks", list, []),
         spent=_noted(outcome, "spent", dict, {}),
+        noise_scale=_noted(outcome, "noise_scale", dict, {}),
+        weight_norm=_noted(outcome, "weight_norm", dict, {}),
         architecture=candidate.one_line(),
         hyperparameters=trial.proposal.candidate.get("hyperparameters") or {},
         candidate=trial.proposal.candidate,

@@ -42,8 +42,8 @@ _LEFT_ALIGNED = frozenset({"run", "architecture", "hyperparameters"})
 _SHOWN_ELSEWHERE = frozenset({"parameters", "flops", "seconds"})  # metrics that are columns already
 _COLUMNS = (
     "rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters", "flops",
-    "seconds", "reached", "whole", "dtype", "other_dtype", "fallbacks", "spent", "architecture", "hyperparameters",
-    "candidate", "decisions", "hash", "attempts", "audit",
+    "seconds", "reached", "whole", "dtype", "other_dtype", "fallbacks", "spent", "noise_scale", "weight_norm",
+    "architecture", "hyperparameters", "candidate", "decisions", "hash", "attempts", "audit",
 )  # fmt: skip
 
 
@@ -344,16 +344,17 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix, value
 
 
-_NESTED = frozenset({"audit", "replicates", "metrics", "spent", "hyperparameters", "candidate", "decisions"})
+_AS_NOTED = frozenset({"metrics", "spent", "noise_scale", "weight_norm"})
+_NESTED = _AS_NOTED | {"audit", "replicates", "hyperparameters", "candidate", "decisions"}
 
 
 def _csv_columns(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Groups in the order of the row's fields; metrics and phases as recorded, the rest in natural order (2, 10)."""
+    """Groups in the order of the row's fields; metrics and notes as recorded, the rest in natural order (2, 10)."""
     seen = dict.fromkeys(column for row in flat for column in row)
     columns: list[str] = []
     for group in _COLUMNS:
         nested = [column for column in seen if column.startswith(f"{group}.")]
-        if group not in ("metrics", "spent"):
+        if group not in _AS_NOTED:
             nested.sort(key=_natural)
         columns += nested or ([] if group in _NESTED else [group])
     return columns

@@ -25,7 +25,7 @@ from nas.reward import Limit, RewardSettings
 FIELDS = [
     *("rank", "front", "run", "trial", "state", "failure", "reward", "replicates", "metrics", "parameters"),
     *("flops", "seconds", "reached", "whole", "dtype", "other_dtype", "fallbacks", "spent"),
-    *("architecture", "hyperparameters", "candidate", "decisions", "hash"),
+    *("noise_scale", "weight_norm", "architecture", "hyperparameters", "candidate", "decisions", "hash"),
     *("attempts", "audit"),
 ]
 
@@ -96,6 +96,8 @@ def test_a_row_has_exactly_the_columns_others_rely_on(history):
         "other_dtype": False,
         "fallbacks": [],
         "spent": {},
+        "noise_scale": {},
+        "weight_norm": {},
         "architecture": "conv 10 k3",
         "hyperparameters": {"batch_size": 64},
         "candidate": None,
@@ -128,6 +130,15 @@ def test_a_row_says_where_its_time_went(history):
     history.trials[2].outcome = replace(history.trials[2].outcome, notes={"spent": {"data": 0.5, "forward": 1.5}})
     history.trials[0].outcome = replace(history.trials[0].outcome, notes={"spent": 3})
     assert [row.spent for row in rows(history, RewardSettings(), "digits")[:2]] == [{"data": 0.5, "forward": 1.5}, {}]
+
+
+def test_a_row_says_what_its_gradients_and_weights_were(history):
+    # Adam's winners are told apart from SGD's across trials by these, and not by looking at one page after another.
+    noise, norm = {"samples": 605.0, "measured": 27, "says": "it"}, {"initial": 5.0, "final": 12.0}
+    history.trials[2].outcome = replace(history.trials[2].outcome, notes={"noise_scale": noise, "weight_norm": norm})
+    first, second = rows(history, RewardSettings(), "digits")[:2]
+    assert (first.noise_scale, first.weight_norm) == (noise, norm)
+    assert (second.noise_scale, second.weight_norm) == ({}, {})
 
 
 def test_what_was_not_trained_claims_no_time_and_what_failed_says_how(history):
