@@ -42,6 +42,8 @@ from nas.train.plugin_files import Plugin
 
 FOLDER = "audit"
 LOW = 0.5  # of Kendall's tau-b: three pairs in four ordered alike. Below it, ranks are not to be relied on
+LONGER = 4  # times what the search trained, is a full training of which nothing else is known
+UNTRAINED = 12  # epochs of one, where the search trained for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,10 @@ def run(
     data: str | None = None,
     plugins: Sequence[Plugin] = (),
     drive: Callable[[Plan, Path], driver.Ended] = driver.run,
+    note: Callable[[str], None] = lambda words: None,
 ) -> tuple[Audit | None, driver.Ended | None]:
-    """Audit the run in ``folder``: train what is lacking of the sample, and compare. ``epochs``: of a full training.
+    """Audit the run in ``folder``: train what is lacking of the sample, and compare. ``epochs``: of a full training;
+    None: what suits the run, which ``note`` is told before anything is trained.
 
     Returns the audit, None where its training was interrupted or stopped; and how that ended, None where nothing was
     left to train.
@@ -129,7 +133,9 @@ def run(
     ranked = _ranked(history, config.reward, folder)
     if sample > len(ranked):
         raise InputError(f"--sample {sample}: {folder} has {len(ranked)} ranked trials, and no more to choose from")
-    length = _length(config, ranked, epochs)
+    length, why = _length(config, ranked, epochs)
+    if epochs is None:
+        note(f"a full training is taken to be {length} epochs, {why}; --epochs N says otherwise")
     place = within(folder, FOLDER, str(length))
     trained = _trained(place, history)
     lacking = [row.trial for row in choose(ranked, sample, config.seed, known=trained) if row.trial not in trained]
@@ -180,17 +186,19 @@ def _ranked(history: History, settings: RewardSettings, folder: Path) -> list[Ro
     return [row for row in leaderboard.rank(rows, settings) if row.rank is not None]
 
 
-def _length(config: Config, ranked: Sequence[Row], wanted: int | None) -> int:
-    """Epochs of a full training. Raises InputError where the search trained no less."""
+def _length(config: Config, ranked: Sequence[Row], wanted: int | None) -> tuple[int, str]:
+    """Epochs of a full training, and why so many. Raises InputError where the search trained no less."""
     usual = config.train.epochs
-    if wanted is not None and wanted < usual:
+    cut_short = any(_epochs(row, config) < usual for row in ranked)
+    if wanted is None:
+        if cut_short:
+            return usual, "train.epochs, which the scheduler cut short"
+        return (LONGER * usual, f"{LONGER} times the search's {usual}") if usual else (UNTRAINED, "as it trained none")
+    if wanted < usual:
         raise InputError(f"--epochs {wanted}: the search trained for {usual} (train.epochs); full is longer than that")
-    if (wanted is None or wanted == usual) and not any(_epochs(row, config) < usual for row in ranked):
-        raise InputError(
-            f"every trial was trained for all {usual} epochs; say how long a full training is: "
-            f"--epochs {usual * 4 or 12}"
-        )
-    return wanted or usual
+    if wanted == usual and not cut_short:
+        raise InputError(f"--epochs {wanted}: every trial was trained for as many; full is longer than that")
+    return wanted, ""
 
 
 def _epochs(row: Row, config: Config) -> int:

@@ -32,7 +32,8 @@ def audit(
     run: RunArgument,
     sample: Annotated[int, typer.Option(min=5, metavar="N", help="How many trials, over all ranks alike.")] = 8,
     epochs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of a full training; else what the search trains at most.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Of a full training; else what was cut short, or 4 times the search's."),
     ] = None,
     data: DataOption = None,
     plugin: PluginOption = None,
@@ -57,7 +58,9 @@ def audit(
             return driver.run(plan, folder, observe, note=note)
 
     try:
-        found, ended = audits.run(run, sample, epochs, data=data_dir(data), plugins=read_plugins(plugin), drive=drive)
+        found, ended = audits.run(
+            run, sample, epochs, data=data_dir(data), plugins=read_plugins(plugin), drive=drive, note=note
+        )
     except Interrupted:
         raise Interrupted(f"stopped at once; go on with: {shlex.join(again)}") from None
     if found is None:

@@ -153,6 +153,15 @@ def test_what_fails_in_full_training_is_the_worst_there_and_named(copied: Path) 
     assert "diverged" in report.page(failing.plain(), "run")
 
 
+def test_unless_told_otherwise_full_is_four_times_what_the_search_trained_and_that_is_said(copied: Path) -> None:
+    """Without a default the plain command would be refused on every run whose trials were trained to their end."""
+    told: list[str] = []
+    found, _ = audit.run(copied, 5, note=told.append)
+    assert found is not None and found.epochs == 4
+    assert told == ["a full training is taken to be 4 epochs, 4 times the search's 1; --epochs N says otherwise"]
+    assert audit.run(copied, 5) == (found, None), "the same command goes on with the same audit"
+
+
 def test_a_search_by_a_score_of_untrained_networks_is_compared_with_accuracy(tmp_path: Path) -> None:
     run = searched(tmp_path, {"train": {"epochs": 0, "scores": ["naswot"], "precision": "fp32"}, "reward": {}})
     found, _ = audit.run(run, 5, 1)
@@ -163,9 +172,11 @@ def test_a_search_by_a_score_of_untrained_networks_is_compared_with_accuracy(tmp
 
 def test_what_a_scheduler_cut_short_is_trained_to_its_end_and_length_comes_before_reward(tmp_path: Path) -> None:
     run = searched(tmp_path, {"train": {"epochs": 3, "precision": "fp32"}, "scheduler": "asha"})
-    found, _ = audit.run(run, 5)
+    told: list[str] = []
+    found, _ = audit.run(run, 5, note=told.append)
     assert found is not None
     assert (found.epochs, found.of) == (3, 10)
+    assert "taken to be 3 epochs, train.epochs, which the scheduler cut short" in told[0]
     lengths = [one.epochs for one in found.trials]
     assert lengths == sorted(lengths, reverse=True), "the search ranks what it let train longer before"
     assert set(lengths) == {1, 3}
@@ -178,11 +189,10 @@ def test_what_a_scheduler_cut_short_is_trained_to_its_end_and_length_comes_befor
     ("sample", "epochs", "words"),
     [
         (11, 2, "--sample 11: .* has 10 ranked trials"),
-        (5, None, "every trial was trained for all 1 epochs; .*: --epochs 4"),
-        (5, 1, "every trial was trained for all 1 epochs"),
+        (5, 1, "--epochs 1: every trial was trained for as many"),
     ],
 )
-def test_what_cannot_be_audited_is_said(run: Path, sample: int, epochs: int | None, words: str) -> None:
+def test_what_cannot_be_audited_is_said(run: Path, sample: int, epochs: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
         audit.run(run, sample, epochs)
     assert not (run / "audit").exists()
