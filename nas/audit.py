@@ -56,6 +56,8 @@ class Audited:
     signal: Mapping[str, float]
     full: Mapping[str, float] | None  # None: it failed
     failure: str | None = None
+    dtype: str | None = None  # in the search, as its training noted it
+    full_dtype: str | None = None  # likewise in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ def _compared(ranked: Sequence[Row], trained: Mapping[int, Outcome], config: Con
     judged = _judged(config)
     trials = []
     for row in ranked:
-        match trained.get(row.trial):
+        match outcome := trained.get(row.trial):
             case Succeeded(measured, seconds):
                 told: dict[str, Any] = {"full": worth(judged, measured, seconds)}
             case Failed(kind):
@@ -277,6 +279,7 @@ def _compared(ranked: Sequence[Row], trained: Mapping[int, Outcome], config: Con
             case None:
                 continue
         signal = worth(config.reward, row.metrics, row.seconds)
+        told |= {"dtype": row.dtype, "full_dtype": leaderboard.dtype_of(outcome)}
         trials.append(Audited(row.trial, row.rank or 0, _epochs(row, config), signal, **told))
 
     def agreement(name: str) -> Agreement:

@@ -118,9 +118,11 @@ def _replicates(trial: Trial, history: History, settings: RewardSettings) -> dic
     """What trainings with other seeds brought: how many are wanted, their rewards, kinds of failures, and the mean.
 
     ``interval``: half the width of the mean's 95 % interval, by Student's t; None where less than two succeeded.
+    ``dtypes``: of the trainings that the rewards are of; ``other_dtype``: see ``_marked``.
     """
     told = [outcome for outcome in trial.replicates if outcome is not None]
-    rewards = [compute(settings, one.metrics, one.seconds).value for one in told if isinstance(one, Succeeded)]
+    succeeded = [outcome for outcome in told if isinstance(outcome, Succeeded)]
+    rewards = [compute(settings, one.metrics, one.seconds).value for one in succeeded]
     wanted = history.replicated[trial.number]
     mean, interval = intervals.mean(rewards) if rewards else (None, None)
     return {
@@ -129,13 +131,24 @@ def _replicates(trial: Trial, history: History, settings: RewardSettings) -> dic
         "mean": mean,
         "interval": interval,
         "rewards": rewards,
+        "dtypes": [dtype_of(one) for one in succeeded],
+        "other_dtype": False,
         "failures": [one.kind for one in told if isinstance(one, Failed)],
     }
 
 
 def _marked(ranked: Sequence[Row]) -> list[Row]:
+    """With what was trained in another dtype than the first, and which means are of one, or of several."""
     first = next((row.dtype for row in ranked if row.dtype), None)
-    return [dataclasses.replace(row, other_dtype=row.dtype is not None and row.dtype != first) for row in ranked]
+    first_mean = next((dtype for row in ranked for dtype in row.replicates.get("dtypes", ()) if dtype), None)
+
+    def again(row: Row) -> Mapping[str, Any]:
+        others = set(row.replicates.get("dtypes", ())) - {None, first_mean}
+        return {**row.replicates, "other_dtype": bool(others)} if row.replicates else {}
+
+    return [
+        dataclasses.replace(row, other_dtype=row.dtype not in (None, first), replicates=again(row)) for row in ranked
+    ]
 
 
 def front(rows: Iterable[Row], settings: RewardSettings) -> Front | None:
@@ -202,7 +215,7 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         seconds=outcome.seconds if outcome and trial.attempts else None,
         reached=trial.reached or None,
         whole=trial.whole,
-        dtype=_noted(outcome, "dtype", str, None),
+        dtype=dtype_of(outcome),
         other_dtype=False,
         fallbacks=_noted(outcome, "fallbacks", list, []),
         spent=_noted(outcome, "spent", dict, {}),
@@ -215,6 +228,12 @@ def _row(trial: Trial, settings: RewardSettings, run: str) -> Row:
         hash=trial.proposal.hash,
         attempts=len(trial.training()),
     )
+
+
+def dtype_of(outcome: Outcome | None) -> str | None:
+    """That it was trained in, as it noted."""
+    dtype: str | None = _noted(outcome, "dtype", str, None)
+    return dtype
 
 
 def _noted(outcome: Outcome | None, name: str, kind: type, absent: Any) -> Any:

@@ -26,7 +26,19 @@ def page(audit: Mapping[str, Any], run: str) -> str:
             lines.append(f"{title.ljust(16)}  {_estimate(found[key])}")
     few = f"; there is none of less than {FEWEST} trials" if len(trials) < FEWEST else ""
     lines += [f"Intervals: 95 %, by Fisher's z; n = {len(trials)}{few}.", "", *textwrap.wrap(verdict(audit), WIDTH)]
+    lines += textwrap.wrap(_dtypes(trials), WIDTH)
     return "\n".join(lines) + "\n"
+
+
+def _dtypes(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Of the trainings, where they are not all in one."""
+    alike: dict[tuple[str | None, str | None], list[str]] = {}
+    for one in trials:
+        alike.setdefault((one["dtype"], one["full_dtype"]), []).append(str(one["trial"]))
+    if len({dtype for both in alike for dtype in both if dtype}) < 2:
+        return ""
+    told = "; ".join(f"{search}, in full {full}: trials {', '.join(named)}" for (search, full), named in alike.items())
+    return f"Compared across dtypes, so a small difference may be the dtype's. In the search {told}."
 
 
 def verdict(audit: Mapping[str, Any]) -> str:

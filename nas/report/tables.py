@@ -177,20 +177,25 @@ def _replication(ranked: Sequence[Row]) -> str:
     if not all(one["ended"] for one in again):
         return "Replication has not ended: ranks are still by the one training of each trial that the search did."
     seeds = " or ".join(map(str, sorted({one["wanted"] for one in again})))
+    dtypes = Counter(dtype for one in again for dtype in one["dtypes"] if dtype is not None)
+    marked = f" * is not all in the first mean's dtype: {_counted(dtypes)}." if len(dtypes) > 1 else ""
     return (
         f"Mean: of trainings with {seeds} other seeds, ± half its 95 % interval (Student's t); the training that a "
         "trial was chosen by is not in it. What has one is ranked by it, before the others; what failed with a seed, "
-        "below what did not."
+        f"below what did not.{marked}"
     )
 
 
 def _dtypes(ranked: Sequence[Row]) -> str:
     counts = Counter(row["dtype"] for row in ranked if row["dtype"] is not None)
-    named = ", ".join(f"{dtype} ({count})" for dtype, count in counts.most_common())
     return (
-        f"Compared across dtypes: {named}; * is another than the first's. Between two of them a small difference may "
-        "be the dtype's. `nas trial RUN N` says why a trial has its own."
+        f"Compared across dtypes: {_counted(counts)}; * is another than the first's. Between two of them a small "
+        "difference may be the dtype's. `nas trial RUN N` says why a trial has its own."
     )
+
+
+def _counted(dtypes: Counter[str]) -> str:
+    return ", ".join(f"{dtype} ({count})" for dtype, count in dtypes.most_common())
 
 
 # Layouts -------------------------------------------------------------------------------------------------------------
@@ -309,12 +314,13 @@ _CELLS: dict[str, Callable[[Row], str]] = {
 
 
 def _mean(again: Mapping[str, Any]) -> str:
-    """0.9713 ± 0.0042 (2 of 3): how many of the trainings succeeded, where that is not all."""
+    """0.9713 ± 0.0042 (2 of 3)*: how many trainings succeeded, where that is not all; * where not all in one dtype."""
     if not again:
         return ""
     interval = "" if again["interval"] is None else f" ± {text.number(again['interval'])}"
     count, wanted = len(again["rewards"]), again["wanted"]
-    return f"{text.number(again['mean'])}{interval}{f' ({count} of {wanted})' if count < wanted else ''}"
+    mark = "*" if again["other_dtype"] else ""
+    return f"{text.number(again['mean'])}{interval}{f' ({count} of {wanted})' if count < wanted else ''}{mark}"
 
 
 def _cell(row: Row, column: str) -> str:

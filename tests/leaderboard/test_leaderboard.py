@@ -247,6 +247,19 @@ def test_means_rank_before_single_trainings_and_failures_with_a_seed_below_none(
     assert (found[1].attempts, found[1].reward) == (1, 0.9), "the search's own training is as it was"
 
 
+def test_a_mean_says_the_dtypes_of_its_trainings_and_whether_they_are_not_the_firsts(history):
+    # Under `auto`, or after a fallback, one mean may be of two precisions, and no like measure beside the other.
+    ends = {
+        (number, one): replace(good(0.9 - 0.1 * number), notes={"dtype": dtype})
+        for number, dtypes in {0: ("float32", "float32"), 2: ("float32", "bfloat16")}.items()
+        for one, dtype in enumerate(dtypes, 1)
+    }
+    first, second, third = rows(replicated(history, ([2, 0], 2), ends), RewardSettings(), "digits")[:3]
+    assert (first.trial, first.replicates["dtypes"], first.replicates["other_dtype"]) == (0, ["float32"] * 2, False)
+    assert (second.replicates["dtypes"], second.replicates["other_dtype"]) == (["float32", "bfloat16"], True)
+    assert third.replicates == {}
+
+
 def test_a_machine_that_took_a_replicate_is_not_the_candidates_fault_and_the_rest_follow(history):
     ends = {(0, 1): good(0.5), (0, 2): Failed("lost", ""), (2, 1): good(0.4), (2, 2): good(0.42)}
     found = rows(replicated(history, ([2, 0], 2), ends), RewardSettings(), "digits")

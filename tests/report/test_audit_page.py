@@ -12,7 +12,7 @@ def told(tau, low, high, n=6, **changes):
     full = [{"reward": 0.991}, {"reward": 0.995}, None, {"reward": 0.985}, {"reward": 0.99}, {"reward": 0.97}][:n]
     trials = [
         {"trial": 40 - at, "rank": 1 + 7 * at, "epochs": 3, "signal": {"reward": signal[at]}, "full": full[at],
-         "failure": None if full[at] else "diverged"}
+         "failure": None if full[at] else "diverged", "dtype": "float32", "full_dtype": "float32"}
         for at in range(n)
     ]  # fmt: skip
     found = {"kendall": {"estimate": tau, "low": low, "high": high}, "spearman": UNKNOWN | {"estimate": 0.6}}
@@ -22,6 +22,15 @@ def told(tau, low, high, n=6, **changes):
 
 def test_a_page_is_as_pinned():
     assert_golden(audit.page(told(0.2, -0.63, 0.82), "runs/digits"), "audit.txt")
+
+
+def test_a_sample_of_several_dtypes_is_told_apart():
+    # An order that bf16 changed would be read as one that length changed.
+    mixed = told(0.7, 0.1, 0.9)
+    mixed["trials"][1] |= {"full_dtype": "bfloat16"}
+    page = " ".join(audit.page(mixed, "runs/digits").split())
+    assert "a small difference may be the dtype's. In the search float32, in full float32: trials 40, 38, 37" in page
+    assert "; float32, in full bfloat16: trials 39." in page
 
 
 def test_what_follows_depends_on_tau_and_on_how_well_it_is_known():

@@ -79,10 +79,11 @@ def test_a_pipe_in_an_architecture_does_not_end_a_markdown_cell():
     assert line.replace("\\|", "").count("|") == 6
 
 
-def again(*rewards, failures=(), ended=True):
+def again(*rewards, failures=(), ended=True, dtypes=(), other=False):
     mean, interval = intervals.mean(rewards) if rewards else (None, None)
     told = {"wanted": 3, "ended": ended, "mean": mean, "interval": interval}
-    return {"replicates": {**told, "rewards": list(rewards), "failures": list(failures)}}
+    told |= {"rewards": list(rewards), "dtypes": list(dtypes), "other_dtype": other, "failures": list(failures)}
+    return {"replicates": told}
 
 
 REPLICATED = [
@@ -98,6 +99,16 @@ REPLICATED = [
 def test_means_over_seeds_stand_with_their_intervals_and_what_failed(width):
     # Without the interval and the count a mean of one lucky seed would be read as one of three.
     assert_golden(render(REPLICATED, "table", width), f"replicated_{width or 'pipe'}.txt")
+
+
+def test_a_mean_over_dtypes_is_marked():
+    # A mean of trainings in fp32 beside one in which some fell back from fp16 would be read as of one kind.
+    mixed = again(0.95, 0.96, dtypes=["float32", "bfloat16"], other=True)
+    alike = again(0.96, 0.97, dtypes=["float32", "float32"])
+    text = " ".join(render([row(1, rank=1, **alike), row(2, rank=2, **mixed)], "table", 100).split())
+    assert "0.9550 ± 0.0635 (2 of 3)*" in text and "0.9650 ± 0.0635 (2 of 3) " in text
+    assert "* is not all in the first mean's dtype: float32 (3), bfloat16 (1)." in text
+    assert "dtype" not in render([row(1, rank=1, **alike)])
 
 
 def test_until_replication_has_ended_it_is_said_that_ranks_are_not_by_it():

@@ -85,6 +85,7 @@ def test_a_sample_over_all_ranks_is_trained_longer_with_its_own_seeds(copied: Pa
     again = evaluate(trainer, Candidate.of(proposal.candidate), Context(0, derive(4, "train", one.trial), "cpu", 1))
     assert isinstance(again, Succeeded)
     assert one.full == {"reward": again.metrics["accuracy"]}
+    assert (one.dtype, one.full_dtype) == ("float32", "float32")
     assert bytes_of(copied / "journal") == before, "the search's own journal is only read"
     assert store.history(copied / "audit/2").config["train"]["deadline"] == 120
 
