@@ -22,6 +22,7 @@ from nas.train.problems import Problem
 from nas.train.spent import Spent
 
 MEASURE_EVERY = 8  # steps between looks at the noise: a look costs two passes over the gradients
+EVALUATION_BATCH = 512  # at most, and at most 4 training batches: what fits in training is to fit here
 
 
 @dataclass(slots=True)
@@ -97,13 +98,26 @@ class Accumulation:
             try:
                 return self._summed(inputs, targets, step)
             except RuntimeError as error:
-                if self.halved or self.micro == 1 or not memory.is_ended(error):
+                if not self.may_halve(error):
                     raise
-            # Not within the except clause: until it is left, the error holds the tensors of the step that failed.
-            memory.give_back(inputs.device)
-            before = min(self.micro, len(inputs))
-            self.micro = (before + 1) // 2
-            self.halved = f"out of memory with {before} at once, in step {step + 1}"
+            self.halve(min(self.micro, len(inputs)), f"in step {step + 1}", inputs.device)
+
+    @property
+    def judged(self) -> int:
+        """Samples to judge at once, at most: without gradients more than are trained on, unless memory ended."""
+        return min(EVALUATION_BATCH, self.micro if self.halved else 4 * self.micro)
+
+    def may_halve(self, error: RuntimeError) -> bool:
+        """Whether memory ended, and for the first time."""
+        return not self.halved and self.micro > 1 and memory.is_ended(error)
+
+    def halve(self, samples: int, when: str, device: torch.device) -> None:
+        """After so many at once were too many. To be called when the except clause is left: until then the error holds
+        the tensors of what failed.
+        """
+        memory.give_back(device)
+        self.micro = (min(samples, self.micro) + 1) // 2
+        self.halved = f"out of memory with {samples} at once, {when}"
 
     def save(self) -> dict[str, Any]:
         """What training changed of it, the network's own apart."""

@@ -24,7 +24,6 @@ from nas.train.precision import Precision
 from nas.train.problems import Judgement
 from nas.train.spent import Spent
 
-EVALUATION_BATCH = 512  # at most, and at most 4 training batches: what fits in training is to fit here
 CHECK_EVERY = 16  # steps between looks at the loss: each makes a GPU wait
 
 
@@ -167,7 +166,7 @@ def fit(
         training.total,
         training.spent,
     )
-    network, precision, scaling = accumulation.network, accumulation.precision, accumulation.scaling
+    network, scaling = accumulation.network, accumulation.scaling
     batches = recipe.batches(len(train))
     warmup = min(round(recipe.warmup_epochs * batches), total // 2)
     metrics: dict[str, float] = {}
@@ -200,14 +199,28 @@ def fit(
         scaling.require_progress(step, total)
         spent.begin("evaluation")
         training.step, training.epoch = step, training.epoch + 1
-        parts = torch.split(validation, min(EVALUATION_BATCH, 4 * accumulation.micro))
-        with average.in_place() if average else nullcontext():
-            metrics = evaluate(network, judged(), data, parts, precision)
+        metrics = _judged(training, judged, data, validation)
         _require_finite(metrics["loss"], step, total)
         spent.end()
         if report(training.epoch, {**metrics, "train_loss": train_loss}):
             break
     return metrics
+
+
+def _judged(
+    training: Training, judged: Callable[[], Judgement], data: Resident, validation: Tensor
+) -> dict[str, float]:
+    """``evaluate``, with the averaged weights where there are any; out of memory halves what passes at once, once."""
+    accumulation, average = training.accumulation, training.average
+    while True:
+        parts = torch.split(validation, accumulation.judged)
+        try:
+            with average.in_place() if average else nullcontext():
+                return evaluate(training.network, judged(), data, parts, accumulation.precision)
+        except RuntimeError as error:
+            if not accumulation.may_halve(error):
+                raise
+        accumulation.halve(len(parts[0]), f"judged after epoch {training.epoch}", data.device)
 
 
 @torch.no_grad()

@@ -60,12 +60,16 @@ from nas.plugin import Layer
 
 class Cramped(Layer):
     name = "cramped"
+    judging: bool = False
     def build(self, shape):
-        return Room()
+        return Room(self.judging)
 
 class Room(torch.nn.Module):
+    def __init__(self, judging):
+        super().__init__()
+        self.judging, self.room = judging, 5 if judging else 9
     def forward(self, x):
-        if len(x) > 9 and self.training:
+        if len(x) > self.room and self.training != self.judging:
             raise torch.OutOfMemoryError("no room")
         return x
 """,
@@ -86,7 +90,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(files: Path, architecture: list[Any], **settings: Any) -> tuple[Trainer, Candidate]:
-    plugins = (CRAMPED,) if {"cramped": {}} in architecture else ()
+    plugins = (CRAMPED,) if "cramped" in architecture[0] else ()
     text = architecture is RECURRENT
     task = TextTask(text=str(files / "text.txt"), length=8) if text else ArraysTask(npz=str(files / "images.npz"))
     given = TrainSettings(**{"epochs": EPOCHS, "batch_size": 16, "precision": "fp32", **settings})
@@ -126,6 +130,7 @@ CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "text": (RECURRENT, {"optimizer": "adamw", "average": 0.9}),
     "repeated in fp32": (OVERFLOWING, {"precision": "fp16"}),
     "out of memory": ([{"cramped": {}}, *IMAGES], {}),
+    "out of memory in judging": ([{"cramped": {"judging": True}}, *IMAGES], {"average": 0.9}),
 }
 
 
@@ -189,6 +194,13 @@ def test_times_and_counts_are_of_the_whole(files: Path, tmp_path: Path) -> None:
     )
     assert all(going_on.notes["spent"][phase] > seconds > 0 for phase, seconds in context.notes["spent"].items())
     assert second["peak_memory"] >= first["peak_memory"]
+
+
+def test_an_end_of_memory_in_judging_halves_what_passes_at_once_as_one_in_training_does(files: Path) -> None:
+    # A candidate that trains well would fail for the batch that it is judged by.
+    _, _, notes = attempt(made(files, [{"cramped": {"judging": True}}, *IMAGES]))
+    assert notes["micro_batch"] == 3
+    assert notes["micro_batch_reason"] == "out of memory with 6 at once, judged after epoch 1"
 
 
 def test_what_was_decided_by_measuring_is_not_decided_again(
