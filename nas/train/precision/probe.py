@@ -83,11 +83,14 @@ def _fastest(seconds: Mapping[Numbers, float], first: Numbers) -> tuple[Numbers 
     return chosen, f"a step takes {measured}"
 
 
-def timed(work: Work, names: Sequence[Numbers], limit: float = SECONDS) -> dict[Numbers, float]:
+def timed(
+    work: Work, names: Sequence[Numbers], limit: float = SECONDS, clock: Callable[[], float] = time.perf_counter
+) -> dict[Numbers, float]:
     """Seconds of a step by precision, the median of some. Those for which there was no time, or that raised, have inf;
     if the first named is one of them, there is nothing to compare with, and the result is empty.
+    It is over within ``limit`` by the ``clock``; where two samples alone take longer, when their step is.
     """
-    end = time.perf_counter() + limit
+    end = clock() + limit
     device = work.samples(1)[0].device
     weights = sum(p.numel() * p.element_size() for p in work.network.parameters())
     first_steps = 2 * 3 * work.flops * min(FEW, work.batch) * len(names)  # two of each, forward and backward
@@ -96,9 +99,9 @@ def timed(work: Work, names: Sequence[Numbers], limit: float = SECONDS) -> dict[
     found: dict[Numbers, float] = {}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for number, name in enumerate(names):
-            now = time.perf_counter()
+            now = clock()
             try:
-                found[name] = _step_seconds(work, name, device, now + (end - now) / (len(names) - number))
+                found[name] = _step_seconds(work, name, device, now + (end - now) / (len(names) - number), clock)
             except RuntimeError:  # no kernel for it here, or no memory: the trial itself will say, if it comes to that
                 found[name] = math.inf
             if math.isinf(found[names[0]]):
@@ -106,8 +109,8 @@ def timed(work: Work, names: Sequence[Numbers], limit: float = SECONDS) -> dict[
     return found
 
 
-def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float) -> float:
-    """The median of some steps that were over by ``end`` (of time.perf_counter); inf where not even one would be."""
+def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float, clock: Callable[[], float]) -> float:
+    """The median of some steps that were over by ``end``; inf where not even one would be."""
     precision = Precision(name, "probe")
     network = deepcopy(work.network).train()
     precision.adapt(network, device)
@@ -115,21 +118,23 @@ def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float) -
     took: list[float] = []
 
     def step(samples: int) -> float:
-        began = time.perf_counter()
+        began = clock()
         took.append(step_seconds(work, precision, network, samples))
         network.zero_grad(set_to_none=True)
-        return time.perf_counter() - began
+        return clock() - began
 
     samples = min(FEW, work.batch)
     step(samples)  # kernels are looked for, or made
+    if clock() > end:
+        return math.inf
     expected = step(samples)
     while samples < work.batch:
         more = min(GROWTH * samples, work.batch)
-        if time.perf_counter() + expected * more / samples > end:
+        if clock() + expected * more / samples > end:
             return math.inf
         samples, expected = more, step(more)
     took.clear()
-    while len(took) <= STEPS and time.perf_counter() + expected < end:
+    while len(took) <= STEPS and clock() + expected < end:
         expected = step(work.batch)
     measured = took[1:] or took  # the first warms up, where there are others
     return sorted(measured)[len(measured) // 2] if measured else math.inf
