@@ -19,6 +19,7 @@ from nas.objective import Context
 from nas.plan import plan
 from nas.space import Candidate
 from nas.train import DatasetTask, Trainer, TrainSettings, network, optimizers
+from nas.train.plugin_files import Plugin
 from nas.train.precision import LossScaling, Precision, Work, choice, choose, float8, probe, recorded
 from nas.train.precision.policy import DTYPES, named
 from nas.train.settings import LAMB, SGD, Numbers, OptimizerSettings
@@ -33,13 +34,33 @@ OVERFLOWING: list[Any] = [
     {"linear": 10},
 ]
 
+CANCELLING = Plugin(
+    "cancelling.py",
+    """
+import torch
+from nas.plugin import Layer
+
+class Cancelling(Layer):
+    name = "cancelling"
+    def build(self, shape):
+        return Difference()
+
+class Difference(torch.nn.Module):
+    def forward(self, x):
+        more = torch.nn.functional.linear(x.new_ones(1, 1), x.new_full((1, 1), 1.001))
+        return x * (0.001 / (more.float() - 1))  # bf16 has 1.0 for 1.001
+""",
+)
+
 
 def trained(architecture: list[Any] = NETWORK, seed: int = 1, **given: Any) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics but for times and memory, and notes. ``precision`` is the config's, ``proposed`` the candidate's."""
     proposed = {"precision": given.pop("proposed")} if "proposed" in given else {}
+    plugins = given.pop("plugins", ())
     settings = TrainSettings(**{"epochs": 3, "batch_size": 128, **given})
     context = Context(0, seed)
-    metrics = Trainer(settings, DatasetTask(dataset="digits"), seed=5)(Candidate(architecture, proposed), context)
+    trainer = Trainer(settings, DatasetTask(dataset="digits"), seed=5, plugins=plugins)
+    metrics = trainer(Candidate(architecture, proposed), context)
     return {n: metrics[n] for n in ("accuracy", "loss", "top5")}, context.notes
 
 
@@ -189,6 +210,15 @@ def test_what_overflows_fp16_is_repeated_in_fp32_as_if_it_had_been_tried_first()
     assert notes["fallbacks"] == [f"fp16 -> fp32: {notes['dtype_reason']}"]
     assert notes["dtype_reason"].startswith("fp16 diverged: the loss became nan by step")
     assert "fallbacks" not in plain
+
+
+def test_what_diverges_in_bf16_and_not_in_fp32_is_repeated_too() -> None:
+    # Its range is fp32's, so it is its few digits that cost a network: there is no scale to be halved.
+    given: dict[str, Any] = {"architecture": [{"cancelling": {}}, *NETWORK], "epochs": 1, "plugins": (CANCELLING,)}
+    metrics, notes = trained(**given, precision="bf16")
+    expected, plain = trained(**given, precision="fp32")
+    assert metrics == expected and plain["dtype"] == notes["dtype"] == "float32"
+    assert notes["fallbacks"][0].startswith("bf16 -> fp32: bf16 diverged: the loss became nan by step")
 
 
 def test_a_network_that_diverged_is_gone_before_its_repetition_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
