@@ -449,6 +449,23 @@ def test_a_long_run_is_not_taken_for_a_better_one(name: str) -> None:
     assert np.mean(told[30:]) > 0.6
 
 
+@pytest.mark.parametrize("name", ["rl", "evolution", "optuna:tpe"])
+def test_a_short_run_is_not_taken_for_a_better_one(name: str) -> None:
+    """Here every number falls with training: who compared those of short trainings with those of whole ones would
+    settle on what paused."""
+    space = read({"hyperparameters": {letter: {"int": [0, 9]} for letter in "abcdef"}})
+    controller = new(name, space)
+    told: list[float] = []
+    for number in range(50):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        told.append(sum(proposal.decisions.values()) / 54)
+        curve = [(1, (2 + told[-1] / 10,)), (WHOLE, (told[-1],))]
+        reached = 2 if told[-1] > 0.5 else 1  # the better half is trained in full
+        controller.tell(proposal, Reward(curve[reached - 1][1], curve=curve[:reached]))
+    assert np.mean(told[30:]) > 0.6
+
+
 # Constraints ---------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import pytest
 from search_problems import EVERY_KIND, FLAT, SIX, read, replay, script, worth
 
 from nas.controllers import make, parse
+from nas.controllers.fidelity import WHOLE
 from nas.controllers.optuna import OptunaController
 from nas.controllers.proposals import redraw_seed
 from nas.errors import InputError, NasError
@@ -81,6 +82,27 @@ def test_failures_are_completed_with_the_worst_reward_told() -> None:
     trials = made._storage.get_all_trials(made._study_id)
     assert [trial.value for trial in trials] == [math.nextafter(0.5, -1), 0.5, 0.25, 0.25]
     assert all(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
+
+
+def test_a_trial_is_pruned_at_its_step_until_it_comes_to_its_end() -> None:
+    """As Optuna's own pruners leave it. Completed with the number of a short training, it would lead the sampler."""
+    made = controller("optuna:tpe")
+    short, long, failed = (made.ask(number) for number in range(3))
+    for proposal in (short, long, failed):
+        assert isinstance(proposal, Proposal)
+        made.began(proposal)
+    rungs = [(1, (0.4,)), (3, (0.6,)), (WHOLE, (0.7,))]
+    pruned, complete = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.COMPLETE
+    made.tell(short, Reward(0.9, curve=[(1, (0.9,))]))
+    made.tell(failed, CandidateFailure("diverged"))
+    expected = [(pruned, {1: 0.4}), (pruned, {1: 0.4, 3: 0.6}), (complete, {1: 0.4, 3: 0.6})]
+    for count, (state, steps) in enumerate(expected):
+        made.tell(long, Reward(rungs[count][1], curve=rungs[: count + 1], again=count > 0))
+        trials = made._storage.get_all_trials(made._study_id)
+        assert (trials[1].state, trials[1].intermediate_values) == (state, steps)
+        assert (trials[0].state, trials[0].last_step) == (pruned, 1)
+        assert (trials[2].state, trials[2].last_step) == (pruned, None)
+    assert trials[1].value == 0.7
 
 
 def test_qmc_takes_the_next_member_of_one_sequence() -> None:
