@@ -20,6 +20,7 @@ from nas.cluster.environment import environment
 from nas.cluster.local import LocalDask
 from nas.config import CallableConfig
 from nas.plan import Plan
+from nas.records import TrialReported
 from nas.space import Space
 
 SPACE = {"name": "numbers", "hyperparameters": {"x": {"float": [0.0, 1.0]}}}
@@ -102,6 +103,36 @@ def test_a_hanging_attempt_is_cut_off_and_the_last_one_is_overtaken_by_its_copy(
     assert trials[0].attempts[0].cut.startswith("cut off after")
     assert [(attempt, outcome.kind) for attempt, outcome in trials[13].late] == [(0, "preempted")]
     assert run.history.ended.digest == store.history(tmp_path / "run").ended.digest
+
+
+def test_a_budget_of_epochs_is_kept_to_within_one_on_each_worker(tmp_path):
+    """Counted on each worker for itself, or when an attempt ends, it would be overdrawn by any number. An epoch takes
+    50 ms here, and as long as the report of the one before is on its way, however busy the machine is."""
+    run, trained = tmp_path / "run", tmp_path / "trained"
+
+    def objective(candidate, context):
+        def recorded(epoch):
+            events = (entry.event for entry in store.read(run / "journal") if isinstance(entry.event, TrialReported))
+            return any((event.trial, event.step) == (context.trial, epoch) for event in events)
+
+        for epoch in range(1, 1000):
+            time.sleep(0.05)
+            with trained.open("a") as file:
+                file.write(f"{context.trial}\n")
+            context.report(epoch, {"value": 1.0})
+            while not recorded(epoch):
+                time.sleep(0.01)
+        return 1.0
+
+    def connect(folder):
+        members = LocalDask([environment(1, "")] * 2, None)
+        return DaskExecutor(members.client, objective, members=members)
+
+    values = {"name": "long", "space": "x", "objective": "objective", "controller": "random"}
+    config = CallableConfig.model_validate(values | {"reward": {"maximize": "value"}, "budget": {"epochs": 16}})
+    ended = driver.run(Plan(config, Space.read(SPACE), objective, connect, epochs=1000), run)
+    assert (ended.reason, ended.history.epochs_trained) == ("budget", 16)
+    assert 16 <= len(trained.read_text().split()) <= 16 + 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
