@@ -7,6 +7,7 @@ import pytest
 
 from nas import documents
 from nas.space import Space
+from nas.train.hyperparameters import SECTION
 from nas.train.layers import LAYERS
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -21,7 +22,7 @@ SIZES = {  # of the architecture alone, as the papers count it
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_space_parses_samples_and_counts(file: Path) -> None:
-    space = Space.read(documents.read(file), TASK, layers=LAYERS)
+    space = Space.read(documents.read(file), TASK, layers=LAYERS, hyperparameters=SECTION)
     assert space.name == file.stem
     count = space.count()
     assert count.exact is None or count.exact > 10_000  # with an unstepped float there is no end of them

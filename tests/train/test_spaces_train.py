@@ -20,6 +20,7 @@ from nas import documents
 from nas.space import Draw, Space
 from nas.space.constraints import Costs
 from nas.train import kinds, network, problems
+from nas.train.hyperparameters import SECTION
 from nas.train.layers import LAYERS, assemble, flops_of, parameters_of
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -53,6 +54,7 @@ SPACES = {
     "moe_mlp": Tried(images(8), 16, {}),
     "nasbench201": Tried(images(32), 4, SMALL),
     "nasnet_cell": Tried(images(32), 4, SMALL),
+    "optimizers": Tried(images(8), 8, {}),
     "recurrent_text": Tried(TEXT, 16, SHORT),
     "resnet": Tried(images(28), 4, SMALL),
     "transformer_text": Tried(TEXT, 16, SHORT),
@@ -80,7 +82,7 @@ def test_20_candidates_train(name: str) -> None:
 def _try(document: documents.Document, task: Task, count: int) -> None:
     limits = document.data.get("constraints", [])
     priced = Costs(lambda one: network.costs(one, task), ("parameters", "flops")) if limits else None
-    space = Space.read(document, task, layers=LAYERS, costs=priced)
+    space = Space.read(document, task, layers=LAYERS, hyperparameters=SECTION, costs=priced)
     inputs, targets = _batch(task)
     for number in range(count):
         draw = _drawn(space, number)
