@@ -38,6 +38,7 @@ FLOORS = {
         "instructions",
         "verdict",
         "retries",
+        "latecomers",
         "stragglers",
         "replication",
         "leaderboard",

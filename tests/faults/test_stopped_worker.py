@@ -104,9 +104,9 @@ def test_a_worker_that_lost_its_place_while_it_was_stopped_changes_nothing(
             if then == "it wakes":
                 send(signal.SIGCONT, stopped)
             woken.set()
-        if woken.is_set() and (search.history.trials[0].late or then != "its child goes on"):
-            if search.history.workers == 1 + (then == "it wakes"):
-                replaced.touch()
+        alone = woken.is_set() and search.history.workers == 1 + (then == "it wakes")
+        if alone and (then != "its child goes on" or search.history.trials[0].late):
+            replaced.touch()
 
     run = nas.search(
         SPACE, objective, trials=4, controller="random", deadline=60.0, cluster={"workers": 2}, run=tmp_path / "run",

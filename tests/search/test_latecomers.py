@@ -1,4 +1,4 @@
-"""Results of attempts that are on record as lost: without them the record would not hold what was trained for nothing."""
+"""Results of attempts that are on record as lost. Without these, what was trained for nothing would be on no record."""
 
 from __future__ import annotations
 
