@@ -279,7 +279,7 @@ def test_a_probe_times_each_precision_and_leaves_no_trace() -> None:
     before = [p.clone() for p in one.network.parameters()]
     torch.manual_seed(3)
     random = torch.get_rng_state()
-    seconds = probe.timed(one, ("fp32", "bf16", "fp64"), limit=60.0)
+    seconds = probe.timed(one, ("fp32", "bf16", "fp64"), limit=1e6)  # a stall is taken for the speed of a step
     assert set(seconds) == {"fp32", "bf16", "fp64"} and all(0 < took < 60 for took in seconds.values())
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, one.network.parameters(), strict=True))
