@@ -24,6 +24,7 @@ from pathlib import Path
 
 from nas import controllers, provenance, retries, reward, schedulers, seeds, snapshots, store, warm_start
 from nas.cluster import Executor
+from nas.cluster.batch.walltime import TERM_GRACE
 from nas.cluster.connect import visible_gpus
 from nas.cluster.inline import InlineExecutor
 from nas.config import RunConfig
@@ -60,7 +61,6 @@ from nas.stragglers import Stragglers
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 GRACE = 45.0  # seconds that what runs is waited for after SIGUSR1, which warns of a kill in a minute or two
-TERM_GRACE = 20.0  # and after SIGTERM, where it can leave its state: SLURM kills half a minute later
 ROOM = 1.0  # seconds between two looks whether a full disk has room again
 SHOW = 0.25  # seconds between two looks of an observer, which may cost more than a turn ...
 OBSERVED = 20  # ... so that many times as long as its last look took is left before the next
@@ -95,7 +95,7 @@ def run(
     salvage: bool = False,
     opened: Callable[[History], None] = lambda history: None,
     note: snapshots.Note = lambda line: None,
-    until: tuple[float, float] | None = None,
+    until: tuple[float, float] = (math.inf, math.inf),
 ) -> Ended:
     """Run a search in ``folder`` until it ends; go on where an earlier driver stopped.
 
@@ -111,7 +111,7 @@ def run(
     """
     taught, journal, search = _claim(plan, folder, note, salvage=salvage)
     keeper = snapshots.Keeper(journal, search, note)
-    leave = _Leave(*(until or (math.inf, math.inf)), resumable(plan.objective))
+    leave = _Leave(*until, resumable(plan.objective))
     try:
         drive = _Drive(plan, folder, journal, search, keeper, leave, note)
         drive.open(taught)

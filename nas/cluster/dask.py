@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import queue
 import sys
@@ -85,8 +86,8 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
         worker.log_event(self.name, ["host", worker.address, host()])
         if self.shared:
             worker.log_event(self.name, ["on", worker.address, os.environ["CUDA_VISIBLE_DEVICES"]])
-        seconds = getattr(worker, "seconds_left", lambda: None)()  # only a batch system's workers have it
-        if seconds is not None:
+        seconds = getattr(worker, "seconds_left", lambda: math.inf)()  # only a batch system's workers have it
+        if seconds < math.inf:
             self.leave_within(seconds)
 
     def leave_within(self, seconds: float) -> None:

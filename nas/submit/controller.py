@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nas import driver, plan, provenance, store
+from nas.cluster.batch import walltime
 from nas.cluster.batch.jobs import FINAL
 from nas.cluster.batch.run import Batch
 from nas.cluster.batch.system import system
@@ -28,7 +29,7 @@ from nas.plan import Plan
 from nas.report import status
 
 STOP_SHARE, STOP_MOST = 0.2, 120.0  # of its walltime, and seconds, before which a controller begins nothing more
-LEAVE_SHARE = 0.5  # of that time for what runs; the rest for leaving
+LEAVE_SHARE, LEAVE_MOST = 0.1, 60.0  # likewise, before which it leaves
 SAY = 30.0  # seconds between two lines of progress
 
 
@@ -36,14 +37,12 @@ def main() -> None:
     """Exit code as of `nas search`; 75 where the job was requeued, or asked to end."""
     parser = argparse.ArgumentParser(prog="python -m nas.submit.controller")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--walltime", type=float)
-    parser.add_argument("--started", type=float, default=0.0)
+    walltime.add_options(parser)
     arguments = parser.parse_args()
     early: list[float] = []  # a warning may come before there is a search to be told of it
     signal.signal(signal.SIGUSR1, lambda *_: early.append(time.monotonic()))
     try:
-        until = _until(arguments.walltime, arguments.started)
-        code = _go_on(arguments.folder, (early[0], early[0] + driver.GRACE) if early else until)
+        code = _go_on(arguments.folder, (early[0], early[0] + driver.GRACE) if early else _until(arguments))
     except NasError as error:
         _say(str(error))
         code = error.exit_code
@@ -59,17 +58,13 @@ def _dismiss(folder: Path) -> None:
             batch.dismiss()
 
 
-def _until(walltime: float | None, started: float) -> tuple[float, float] | None:
+def _until(arguments: argparse.Namespace) -> tuple[float, float]:
     """When to begin nothing more, and when to leave, in time.monotonic()."""
-    if walltime is None:
-        return None
-    gone = max(0.0, time.time() - started) if started else 0.0
-    end = time.monotonic() + walltime - gone
-    margin = min(STOP_MOST, STOP_SHARE * walltime)
-    return end - margin, end - (1 - LEAVE_SHARE) * margin
+    stop = walltime.end(arguments, share=STOP_SHARE, most=STOP_MOST)
+    return stop, walltime.end(arguments, share=LEAVE_SHARE, most=LEAVE_MOST)
 
 
-def _go_on(folder: Path, until: tuple[float, float] | None) -> int:
+def _go_on(folder: Path, until: tuple[float, float]) -> int:
     recorded = store.opening(folder, provenance.code())
     batch = Batch.prepare(folder)
     if plan.finished(recorded):

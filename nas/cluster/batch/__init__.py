@@ -1,6 +1,7 @@
 """A search as batch jobs: a controller job (Dask's scheduler and the search) and an array of worker jobs.
 
 jobs.py       what a job is made of, from a run and its settings
+walltime.py   how long a job has, as its script says it and its program reads it
 script.py     the part of a job's script that a shell reads
 system.py     what is asked of a batch system, whichever it is
 slurm.py      SLURM's directives around the script, and SLURM's commands

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from nas.cluster import environment
+from nas.cluster.batch import walltime
 from nas.cluster.settings import ClusterSettings, Kind
 from nas.errors import InputError
 
@@ -72,7 +73,7 @@ def controller(name: str, run: str, folder: Path, settings: ClusterSettings) -> 
         name=_checked(name),
         role="controller",
         tag=tag(run, "controller"),
-        command=[*_python(settings, folder), "-P", "-m", "nas.submit.controller", str(place(folder)), *_end(seconds)],
+        command=[*_program("nas.submit.controller", settings, folder), str(place(folder)), *walltime.words(seconds)],
         environment=dict(settings.environment),
         folder=_start(),
         logs=place(folder) / LOGS,
@@ -93,8 +94,7 @@ def workers(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job
     count = settings.nodes or wanted
     if wanted % count:
         raise InputError(f"{wanted} workers cannot be spread evenly over {count} nodes; ask for a multiple of {count}")
-    nowhere = [] if settings.interface is None else ["--interface", settings.interface]
-    where = str(place(folder) / FOLDER)
+    network = [] if settings.interface is None else ["--interface", settings.interface]
     variables = environment.settings(settings.threads or settings.cpus_per_worker)
     if not settings.gpus_per_worker:
         variables["CUDA_VISIBLE_DEVICES"] = ""
@@ -103,13 +103,10 @@ def workers(name: str, run: str, folder: Path, settings: ClusterSettings) -> Job
         role="workers",
         tag=tag(run, "workers"),
         command=[
-            *_python(settings, folder),
-            "-P",
-            "-m",
-            "nas.cluster.batch.worker",
-            where,
-            *_end(settings.time),
-            *nowhere,
+            *_program("nas.cluster.batch.worker", settings, folder),
+            str(place(folder) / FOLDER),
+            *walltime.words(settings.time),
+            *network,
         ],
         environment={**variables, **settings.environment},
         folder=_start(),
@@ -129,6 +126,10 @@ def mebibytes(size: float) -> int:
     return math.ceil(size / (1 << 20))
 
 
+def _program(module: str, settings: ClusterSettings, folder: Path) -> list[str]:
+    return [*_python(settings, folder), "-P", "-m", module]
+
+
 def _python(settings: ClusterSettings, folder: Path) -> list[str]:
     if settings.kind == "kubernetes":
         return ["python3"]
@@ -139,10 +140,6 @@ def _python(settings: ClusterSettings, folder: Path) -> list[str]:
         home = os.path.expanduser(settings.virtual_environment)  # noqa: PTH111 - pathlib's raises for ~nobody
         return [str(Path(home).absolute() / "bin" / "python")]
     return [sys.executable]
-
-
-def _end(seconds: float | None) -> list[str]:
-    return [] if seconds is None else ["--walltime", f"{seconds:g}"]
 
 
 def _start() -> Path:

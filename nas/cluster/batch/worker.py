@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import os
 import signal
 import sys
@@ -27,18 +28,18 @@ from distributed import Worker
 from distributed.core import connect
 
 from nas.cluster import tls
+from nas.cluster.batch import walltime
 from nas.cluster.batch.jobs import OVER, SCHEDULER_FILE
+from nas.cluster.batch.walltime import TERM_GRACE
 from nas.cluster.scratch import Scratch
 from nas.cluster.worker import CONFIG
 from nas.errors import Interrupted, NasError
 
 LOOK = 0.5  # seconds between two looks for the scheduler's file
 ALONE = 600.0  # seconds without a scheduler after which a worker ends
-TERM_GRACE = 20.0  # seconds for a state to be left after SIGTERM; SLURM's KillWait is 30
 REPORTS = 2.0  # as long as so many take, before its end, an attempt is asked to leave its state
 JOIN = 60.0  # seconds for joining a scheduler that answers
-MARGIN = 15.0  # seconds before its walltime that a worker wants to have ended
-MARGIN_SHARE = 0.1  # or this share of a short one
+MARGIN_SHARE, MARGIN = 0.1, 15.0  # of its walltime, and seconds, before which a worker wants to have ended
 
 log = logging.getLogger("nas.worker")
 
@@ -46,17 +47,17 @@ log = logging.getLogger("nas.worker")
 class BatchWorker(Worker):  # type: ignore[misc]
     """A Dask worker that may know when its job must end."""
 
-    ends: float | None = None  # time.monotonic()
+    ends = math.inf  # time.monotonic()
     released = False  # told that it is not needed any more
 
-    def seconds_left(self) -> float | None:
-        return None if self.ends is None else self.ends - time.monotonic()
+    def seconds_left(self) -> float:
+        return self.ends - time.monotonic()
 
 
 class Member:
     """One worker process, over however many schedulers come and go."""
 
-    def __init__(self, folder: Path, ends: float | None, interface: str | None) -> None:
+    def __init__(self, folder: Path, ends: float, interface: str | None) -> None:
         self.folder, self.ends, self.interface = folder, ends, interface
         self.security = tls.security(folder)
         self.scratch = Scratch()
@@ -88,7 +89,7 @@ class Member:
         return "its time is up" if self.time_is_up() else f"no scheduler for {ALONE:g} s"
 
     def time_is_up(self) -> bool:
-        return self.ends is not None and time.monotonic() >= self.ends
+        return time.monotonic() >= self.ends
 
     async def _scheduler(self) -> str | None:
         """The address of a scheduler that answers; None where there is none for long, or this is to leave.
@@ -128,7 +129,7 @@ class Member:
     def finish(self) -> None:
         """Begin nothing more; the scheduler's side says when the last attempt has ended."""
         log.info("warned of the end: beginning nothing more")
-        self.ends = min(self.ends or time.monotonic(), time.monotonic())
+        self.ends = min(self.ends, time.monotonic())
         if self.worker is None or not self._slots():
             self.leaving = True
         for slot in self._slots():
@@ -151,7 +152,7 @@ class Member:
 
     async def watch_the_clock(self) -> None:
         """Finish when what runs would else be cut off before it can leave its state."""
-        while self.ends is not None and not self.leaving:
+        while self.ends < math.inf and not self.leaving:
             left = self.ends - time.monotonic()
             needed = [slot.slot.between_reports() for slot in self._slots()]
             if any(one is not None and left < REPORTS * one for one in needed):
@@ -165,7 +166,8 @@ class Member:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    member = Member(Path(arguments.folder), _ends(arguments), arguments.interface)
+    ends = walltime.end(arguments, share=MARGIN_SHARE, most=MARGIN)
+    member = Member(Path(arguments.folder), ends, arguments.interface)
     loop, tasks = asyncio.get_running_loop(), set()
     loop.add_signal_handler(signal.SIGUSR1, member.finish)
     loop.add_signal_handler(signal.SIGTERM, lambda: tasks.add(loop.create_task(member.leave())))
@@ -179,21 +181,11 @@ async def _run(arguments: argparse.Namespace) -> int:
         member.scratch.close()
 
 
-def _ends(arguments: argparse.Namespace) -> float | None:
-    """In time.monotonic(); a bit before the walltime, so that what is to end by then does."""
-    if arguments.walltime is None:
-        return None
-    gone = max(0.0, time.time() - arguments.started) if arguments.started else 0.0
-    margin = min(MARGIN, MARGIN_SHARE * arguments.walltime)
-    return time.monotonic() + float(arguments.walltime - gone - margin)
-
-
 def main() -> None:
     """Serve until released, out of time, or the search is over: exit code 0. Ended otherwise: 75; 2 without keys."""
     parser = argparse.ArgumentParser(prog="python -m nas.cluster.batch.worker")
     parser.add_argument("folder")
-    parser.add_argument("--walltime", type=float)
-    parser.add_argument("--started", type=float, default=0.0)
+    walltime.add_options(parser)
     parser.add_argument("--interface")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
