@@ -136,7 +136,7 @@ def check(settings: ClusterSettings) -> None:
     if settings.kind in BATCH:
         from nas.cluster import tls
         from nas.cluster.batch.commands import here
-        from nas.cluster.batch.system import system
+        from nas.cluster.batch.systems import system
 
         asked = system(settings.kind)
         if not here(asked.program):

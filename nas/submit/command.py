@@ -14,7 +14,8 @@ from nas.cluster import connect, tls
 from nas.cluster.batch import jobs, kubernetes, record, shell
 from nas.cluster.batch.commands import here
 from nas.cluster.batch.run import ROLES, Batch
-from nas.cluster.batch.system import Queued, system
+from nas.cluster.batch.system import Queued
+from nas.cluster.batch.systems import system
 from nas.cluster.settings import BATCH
 from nas.durable import write_whole
 from nas.errors import InputError, SearchFailed

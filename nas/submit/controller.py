@@ -20,7 +20,7 @@ from nas import driver, plan, provenance, store
 from nas.cluster.batch import walltime
 from nas.cluster.batch.jobs import FINAL
 from nas.cluster.batch.run import Batch
-from nas.cluster.batch.system import system
+from nas.cluster.batch.systems import system
 from nas.cluster.settings import BATCH
 from nas.driver import Ended, Observer
 from nas.errors import Interrupted, NasError

@@ -21,7 +21,7 @@ from nas.cluster.batch import jobs, shell
 from nas.cluster.batch.jobs import Job
 from nas.cluster.batch.script import hours
 from nas.cluster.batch.slurm import walltime
-from nas.cluster.batch.system import system
+from nas.cluster.batch.systems import system
 from nas.cluster.environment import settings as pools
 from nas.cluster.settings import BATCH, ClusterSettings, parse_walltime
 from nas.errors import InputError

@@ -4,6 +4,7 @@ jobs.py       what a job is made of, from a run and its settings
 walltime.py   how long a job has, as its script says it and its program reads it
 script.py     the part of a job's script that a shell reads
 system.py     what is asked of a batch system, whichever it is
+systems.py    which there are
 slurm.py      SLURM's directives around the script, and SLURM's commands
 pbs.py        PBS's
 lsf.py        LSF's

@@ -10,13 +10,13 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from nas.cluster import environment
 from nas.cluster.batch import walltime
-from nas.cluster.settings import ClusterSettings, Kind
+from nas.cluster.settings import ClusterSettings
 from nas.errors import InputError
 
 Role = Literal["controller", "workers"]
@@ -25,8 +25,6 @@ SCHEDULER_FILE = "scheduler.json"
 FINAL = (2, 3, 74)  # exit codes of a controller that another start does not mend: input, no success, disk
 OVER = {"over": True}  # in its place, where workers that no batch system ends are to see that they are not needed
 LOGS = "logs"
-# What a controller needs of the environment it was submitted from, as it speaks to a scheduler that hands none on.
-INHERITED: Mapping[Kind, Sequence[str]] = {"pbs": ("PATH",), "sge": ("PATH",)}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -48,13 +46,16 @@ class Job:
     gpus: int = 0
     memory: int | None = None  # bytes
     seconds: float | None = None  # walltime
-    inherited: Mapping[str, str] = field(default_factory=dict)  # environment, before modules add to it
 
     def __post_init__(self) -> None:
-        """A line break is refused, quoted or not: Grid Engine and LSF look for directives in every line of a script."""
-        for word in (*self.command, *self.environment.values(), *self.inherited.values(), str(self.folder)):
-            if "\n" in word:
-                raise InputError(f"{word!r}: no line of a job's script may break here; go to another folder, say")
+        require_unbroken(*self.command, *self.environment.values(), str(self.folder))
+
+
+def require_unbroken(*words: str) -> None:
+    """Raises InputError. Quoted or not: Grid Engine and LSF look for directives in every line of a script."""
+    for word in words:
+        if "\n" in word:
+            raise InputError(f"{word!r}: no line of a job's script may break here; go to another folder, say")
 
 
 def tag(run: str, role: Role) -> str:
@@ -80,7 +81,6 @@ def controller(name: str, run: str, folder: Path, settings: ClusterSettings) -> 
         settings=settings,
         memory=settings.controller_memory,
         seconds=seconds,
-        inherited={name: os.environ[name] for name in INHERITED.get(settings.kind, ()) if name in os.environ},
     )
 
 

@@ -18,6 +18,7 @@ from nas.cluster.batch.jobs import LOGS, Job, mebibytes
 from nas.cluster.batch.system import Phase, Queued
 from nas.errors import InputError, Interrupted, SearchFailed
 
+INHERITED = ("PATH",)  # by which a controller finds qsub; PBS gives its jobs another
 GONE = "Unknown Job Id|has finished|Request invalid for state"
 STATES: Mapping[str, tuple[str, Phase]] = {
     "Q": ("queued", "waits"), "H": ("held", "waits"), "W": ("waiting", "waits"), "T": ("moved", "waits"),
@@ -38,7 +39,7 @@ class Pbs:
             directives.append(f"-J 0-{job.count - 1}")
         directives += [f"-l walltime={script.hours(job.seconds)}"] if job.seconds is not None else []
         directives += script.site(job, "-q ", "-A ")
-        return script.whole("#PBS", directives, script.body(job, log='"${PBS_JOBID:-$$}"'))
+        return script.whole("#PBS", directives, script.body(job, log='"${PBS_JOBID:-$$}"', inherited=INHERITED))
 
     def submit(self, file: Path) -> str:
         done = command([self.program, str(file.absolute())], folder=file.parent.parent / LOGS)

@@ -24,7 +24,8 @@ from nas.cluster import tls
 from nas.cluster.batch import jobs, record
 from nas.cluster.batch.commands import here
 from nas.cluster.batch.jobs import FOLDER, LOGS, OVER, SCHEDULER_FILE, Job, Role
-from nas.cluster.batch.system import Queued, System, system
+from nas.cluster.batch.system import Queued, System
+from nas.cluster.batch.systems import system
 from nas.cluster.settings import BATCH, ClusterSettings
 from nas.durable import within, write_whole
 from nas.errors import DiskFailed, InputError, SearchFailed

@@ -12,10 +12,11 @@ exec /venv/bin/python -P -m nas.cluster.batch.worker /runs/mine/cluster --wallti
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 
-from nas.cluster.batch.jobs import Job
+from nas.cluster.batch.jobs import Job, require_unbroken
 from nas.cluster.options import words
 
 
@@ -32,15 +33,19 @@ def site(job: Job, queue: str, account: str) -> list[str]:
     return said + [words(settings.kind, option) for option in settings.options]
 
 
-def body(job: Job, launcher: Sequence[str] = (), log: str | None = None) -> list[str]:
+def body(job: Job, launcher: Sequence[str] = (), log: str | None = None, inherited: Sequence[str] = ()) -> list[str]:
     """Lines of POSIX shell; the last one becomes the job's program.
 
     Args:
         launcher: words before its command.
         log: the job's id as a word of shell, for the name of the log that the script opens; None: it opens none.
+        inherited: what a controller needs of the environment it was submitted from, where a scheduler hands none on.
     """
+    asked = inherited if job.role == "controller" else ()
+    own = {name: os.environ[name] for name in asked if name in os.environ}
+    require_unbroken(*own.values())
     lines = [f"exec >>{shlex.quote(f'{job.logs}/{job.role}-')}{log}.log 2>&1"] if log else []
-    lines += ["STARTED=$(date +%s)", "trap '' USR1", *_exports(job.inherited)]
+    lines += ["STARTED=$(date +%s)", "trap '' USR1", *_exports(own)]
     if job.settings.modules:
         lines.append("command -v module >/dev/null || . /etc/profile")  # some schedulers' shells read no profile
     lines += [f"module load {shlex.quote(module)}" for module in job.settings.modules]

@@ -19,6 +19,7 @@ from nas.cluster.batch.jobs import Job, mebibytes
 from nas.cluster.batch.system import Queued
 from nas.errors import InputError, SearchFailed
 
+INHERITED = ("PATH",)  # by which a controller finds qsub; Grid Engine gives its jobs another
 AGAIN = 99  # the exit code with which a job asks to be started again
 
 
@@ -36,7 +37,7 @@ class Sge:
         directives += [f"-l h_rt={script.hours(job.seconds)}"] if job.seconds is not None else []
         directives += script.site(job, "-q ", "-P ")
         log = '"$JOB_ID.$SGE_TASK_ID"' if job.role == "workers" else '"$JOB_ID"'
-        return script.whole("#$", directives, script.body(job, log=log))
+        return script.whole("#$", directives, script.body(job, log=log, inherited=INHERITED))
 
     def submit(self, file: Path) -> str:
         done = command([self.program, "-terse", str(file)])

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from nas.cluster.batch.jobs import Job
-from nas.cluster.settings import Kind
-from nas.errors import InputError
 
 Phase = Literal["waits", "runs", "ended"]
 
@@ -67,23 +65,3 @@ class System(Protocol):
 
     def begin_again(self, job: str) -> int | None:
         """Have the caller's own job begin again: the exit code to end with now, or None where the system will not."""
-
-
-def system(kind: Kind) -> System:
-    """Raises InputError for a kind of cluster that has no jobs."""
-    from nas.cluster.batch.lsf import Lsf
-    from nas.cluster.batch.pbs import Pbs
-    from nas.cluster.batch.sge import Sge
-    from nas.cluster.batch.slurm import Slurm
-
-    match kind:
-        case "slurm":
-            return Slurm()
-        case "pbs":
-            return Pbs()
-        case "lsf":
-            return Lsf()
-        case "sge":
-            return Sge()
-        case _:
-            raise InputError(f"cluster.kind is {kind}, which has no jobs")
