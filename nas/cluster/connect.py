@@ -8,17 +8,14 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nas.cluster import Executor
+from nas.cluster.members import Members
 from nas.cluster.settings import BATCH, DEPLOYED, SUBMITTED, ClusterSettings
 from nas.cluster.sharing import MOST, Sharing
 from nas.durable import within
 from nas.errors import InputError
 from nas.objective import Objective
-
-if TYPE_CHECKING:
-    from nas.cluster.dask import Members
 
 HOST_SHARE = 0.9  # of the host's memory, for all slots together; the rest is the driver's and the system's
 
