@@ -6,11 +6,11 @@ the journal says and the time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import ge
 
 from nas.history import History
+from nas.incumbents import Incumbents
 from nas.pareto import Vector
 
 
@@ -44,13 +44,13 @@ class Stop:
     patience: int | None = None  # trials that end in a row without a new best, or without growth of the first front
     device_seconds: float | None = None  # that slots were busy, summed
 
-    def holds(self, best: Iterable[tuple[Vector, int]], without_new_best: int, history: History, now: float) -> str:
+    def holds(self, incumbents: Incumbents, history: History, now: float) -> str:
         if self.reward is not None:
-            for reward, trial in best:
+            for reward, trial in incumbents.best:
                 if all(map(ge, reward, self.reward)):
                     return f"trial {trial} reached the target (stop.reward)"
-        if self.patience is not None and without_new_best >= self.patience:
-            return f"{without_new_best:,} trials in a row brought no new best (stop.patience)"
+        if self.patience is not None and incumbents.without_new_best >= self.patience:
+            return f"{incumbents.without_new_best:,} trials in a row brought no new best (stop.patience)"
         if self.device_seconds is not None and history.device_seconds(now) >= self.device_seconds:
             return f"{self.device_seconds:g} device-seconds are over (stop.device_seconds)"
         return ""

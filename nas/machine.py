@@ -29,9 +29,9 @@ from nas.controllers import Controller, Teachable
 from nas.controllers.fidelity import WHOLE
 from nas.errors import InputError
 from nas.history import AttemptRecord, History, Trial, epochs_of
+from nas.incumbents import Incumbents
 from nas.instructions import AskToStop, Cancel, End, Forget, Instruction, Launch, Record
 from nas.limits import Budget, Stop
-from nas.pareto import Vector, dominates, worst
 from nas.records import (
     MACHINE_FAILURES,
     Adopted,
@@ -95,11 +95,7 @@ class Search:
     stopping: bool = False
     leaving: bool = False  # and what runs was asked to leave its state
     over: End | None = None
-    # Rewards and trials of those that completed: what none dominates, of equals the earlier; with one objective, one.
-    # Where trials are cut short, of those that came as far as any.
-    best: list[tuple[Vector, int]] = field(default_factory=list)
-    _longest: int = 0  # the step that these reached, or WHOLE
-    worst: Vector | None = None  # of each objective, among these
+    incumbents: Incumbents = field(default_factory=Incumbents)
     _waiting: set[int] = field(default_factory=set)  # trials that want an attempt
     _unsettled: set[int] = field(default_factory=set)  # open trials that may have to end
     _original: dict[str, int] = field(default_factory=dict)  # hash -> the trial that is trained for it
@@ -108,7 +104,6 @@ class Search:
     _nothing_left: str = ""  # the controller's reason, once it had one
     _repeats: int = 0  # duplicates since the last new candidate
     _counted: int = 0  # trials that the budget pays for
-    _without_new_best: int = 0  # trials that ended in a row
     _looked: float = 0.0  # when stragglers were last looked for
     _reporter: tuple[int, int] | None = None  # whose report is being handled
     _winding_up: dict[tuple[int, int], int] | None = None  # attempts that are let end -> step when that was decided
@@ -425,7 +420,7 @@ class Search:
         return self.budget.trials is not None and self._counted >= self.budget.trials
 
     def _stops(self, now: float) -> str:
-        return self.stop.holds(self.best, self._without_new_best, self.history, now)
+        return self.stop.holds(self.incumbents, self.history, now)
 
     def _used_up(self, now: float) -> str:
         """The budget, if any, for which no attempt more is to be started."""
@@ -524,7 +519,7 @@ class Search:
         worth = self._told(trial)
         self.scheduler.paused(trial.number, event.step, worth.vector)
         self.controller.tell(trial.proposal, worth)
-        self._compare(worth.vector, trial)
+        self.incumbents.compare(worth.vector, trial)
 
     def _settled(self, trial: Trial) -> None:
         self._close(trial)
@@ -567,33 +562,14 @@ class Search:
                 self.controller.tell(trial.proposal, worth)
                 if event.state == "completed":
                     self.scheduler.ended(trial.number, worth.vector)
-                    self._compare(worth.vector, trial)
+                    self.incumbents.compare(worth.vector, trial)
             case Failed(kind):
+                charged = kind not in MACHINE_FAILURES
                 if event.state == "failed":
                     self.scheduler.ended(trial.number, None)
-                if kind not in MACHINE_FAILURES:
+                    self.incumbents.failed(trial, charged=charged)
+                if charged:
                     self.controller.tell(trial.proposal, CandidateFailure(kind, again=trial.since > 0))
-                    self._without_new_best += event.state == "failed" and not trial.since
-                if trial.since:  # what it was worth before is no more
-                    self.best = [one for one in self.best if one[1] != trial.number]
-                    self._longest *= bool(self.best)
-
-    def _compare(self, reward: Vector, trial: Trial) -> None:
-        """Whether that is a new best: only those that came as far as any are compared."""
-        reached = WHOLE if trial.whole else trial.reached
-        self.worst = reward if self.worst is None else worst([self.worst, reward])
-        if reached > self._longest:
-            self.best, self._longest = [], reached
-        grew = reached == self._longest and not any(
-            dominates(other, reward) or other == reward for other, _ in self.best
-        )
-        if grew or not trial.since:
-            self._without_new_best = 0 if grew else self._without_new_best + 1
-        if reached == self._longest and not any(
-            dominates(other, reward) or (other == reward and number < trial.number) for other, number in self.best
-        ):
-            ahead = [one for one in self.best if one[0] != reward and not dominates(reward, one[0])]
-            self.best = [*ahead, (reward, trial.number)]
 
     def _close(self, what: Trial | LateResult) -> None:
         self._closed = sha256(self._closed.encode() + orjson.dumps(what, default=str)).hexdigest()
@@ -608,9 +584,12 @@ class Search:
         kept = {name: getattr(self, name) for name in _PLAIN}
         sets = {name: list(getattr(self, name)) for name in (*_SETS, "_recent")}
         duplicates = list(self._duplicates.items())
-        best = {"best": self.best, "worst": self.worst, "scheduler": self.scheduler.save()}
-        stragglers = self.stragglers.save() if self.stragglers else []
-        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, **best, "stragglers": stragglers})
+        parts = {
+            "incumbents": self.incumbents.save(),
+            "scheduler": self.scheduler.save(),
+            "stragglers": self.stragglers.save() if self.stragglers else [],
+        }
+        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, **parts})
 
     def load(self, state: bytes, history: History) -> None:
         """Take on what ``save`` returned, with the history of then; the controller's state is loaded apart."""
@@ -622,12 +601,11 @@ class Search:
             setattr(self, name, set(data[name]))
         self._recent = deque(((trial, how) for trial, how in data["_recent"]), RECENT)
         self._duplicates = dict(data["_duplicates"])
-        self.best = [(tuple(reward), trial) for reward, trial in data["best"]]
-        self.worst = data["worst"] and tuple(data["worst"])
+        self.incumbents.load(data["incumbents"])
         self.scheduler.load(data["scheduler"])
         if self.stragglers:
             self.stragglers.load(data["stragglers"])
 
 
-_PLAIN = ("_original", "_repeats", "_counted", "_without_new_best", "_longest", "_diagnosis", "_closed")
+_PLAIN = ("_original", "_repeats", "_counted", "_diagnosis", "_closed")
 _SETS = ("_waiting", "_unsettled", "_assigned")

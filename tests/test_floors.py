@@ -34,6 +34,7 @@ FLOORS = {
         "controllers",
         "schedulers",
         "limits",
+        "incumbents",
         "machine",
         "instructions",
         "verdict",

@@ -236,8 +236,8 @@ def observer(plan: Plan) -> Iterator[Observer]:
     from nas.report.status import of
 
     def status(search: Search, now: float) -> Status:
-        reward, reached = plan.config.reward, search.best
-        found = of(search.history, reward, now=now, alive=True, best=reached, worst=search.worst)
+        reward, known = plan.config.reward, search.incumbents
+        found = of(search.history, reward, now=now, alive=True, best=known.best, worst=known.worst)
         if not search.stopping:
             return found
         waits = f"stopping: waiting for {len(found.running)} running trials; Ctrl-C again stops at once"

@@ -116,11 +116,11 @@ def _observer(planned: Plan) -> Observer:
     said = [0.0, 0.0]  # when, and how many trials had ended then
 
     def observe(search: Search, now: float) -> None:
-        history = search.history
+        history, known = search.history, search.incumbents
         counted = history.tally["completed"] + history.tally["failed"]
         if counted != said[1] and time.monotonic() - said[0] >= SAY:
             said[:] = [time.monotonic(), counted]
-            found = status.of(history, planned.config.reward, now=now, alive=True, best=search.best, worst=search.worst)
+            found = status.of(history, planned.config.reward, now=now, alive=True, best=known.best, worst=known.worst)
             _say(status.line(found))
 
     return observe

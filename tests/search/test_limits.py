@@ -315,5 +315,5 @@ def test_patience_outlives_a_snapshot() -> None:
     again = machine(stop=Stop(patience=9))
     again.load(search.save(), search.history)
     again.stop = replace(again.stop, patience=3)
-    assert again.stop.holds(again.best, again._without_new_best, again.history, 3.0)
+    assert again.stop.holds(again.incumbents, again.history, 3.0)
     assert again.save() == search.save()

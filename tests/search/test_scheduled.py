@@ -86,7 +86,7 @@ def test_a_trial_pauses_is_walked_through_no_more_and_goes_on_when_a_slot_is_fre
     instructions = search.handle(Answered(1, 1, good(0.5, 3)), 2.0)
     assert acts(instructions)[0] == Forget(1, 0)  # only the state at the higher rung can be gone on from now
     assert search.history.trials[1].reached == 3
-    assert search.best == [((0.5,), 1)]
+    assert search.incumbents.best == [((0.5,), 1)]
 
 
 def test_a_lost_attempt_of_a_promoted_trial_goes_on_from_the_same_state_to_the_same_rung() -> None:
@@ -128,7 +128,7 @@ def test_what_fails_after_a_promotion_is_told_as_a_failure_and_leaves_the_best()
     paused(search, [0.1, 0.3, 0.2])
     search.handle(Answered(1, 1, bad("diverged")), 2.0)
     assert search.history.trials[1].state == "failed"
-    assert search.best != [((0.3,), 1)]
+    assert search.incumbents.best != [((0.3,), 1)]
 
 
 def test_what_ends_of_its_own_accord_before_its_rung_has_ended() -> None:
@@ -216,7 +216,7 @@ def test_a_stopped_trial_is_asked_once_says_why_and_ends_with_what_it_reached() 
     instructions = search.handle(Answered(2, 0, good(0.1, 2)), 1.0)
     assert events(instructions, TrialEnded) == [TrialEnded(2, "completed", 0, short=True)]
     assert (search.history.trials[2].reached, search.history.trials[2].whole) == (2, False)
-    assert search.best == [((0.5,), 0)]
+    assert search.incumbents.best == [((0.5,), 0)]
 
 
 def test_a_word_to_stop_that_came_too_late_shortened_nothing() -> None:

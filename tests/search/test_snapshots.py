@@ -282,8 +282,9 @@ def test_the_status_of_a_run_that_was_gone_on_with_is_that_of_its_journal(
     copy = shutil.copytree(run, memory_path / "copy")
     journal, search = claimed(plan, copy, [])
     journal.close()
-    assert len(search.best) == 1
-    live = status_of(search.history, plan.config.reward, alive=True, best=search.best, worst=search.worst)
+    known = search.incumbents
+    assert len(known.best) == 1
+    live = status_of(search.history, plan.config.reward, alive=True, best=known.best, worst=known.worst)
     assert live.failures
     assert live == status_of(store.history(copy), plan.config.reward, alive=True)
 
