@@ -92,7 +92,7 @@ def main() -> None:
     )
     print(f"{len(counted)} trials in {counted[-1] - there:.1f} s: {len(counted) / (counted[-1] - there):.0f} a second")
     once = sum(number == 1 for number in times.values())
-    lost = sum(trial.lost for trial in history.trials.values())
+    lost = sum(attempt.lost for trial in history.trials.values() for attempt in trial.attempts)
     print(f"{once} of {given.trials} trials ended once, in {attempts} attempts, {lost} of them lost")
     for processes, size in looked:
         print(f"{processes} processes, {size:.2f} GB")

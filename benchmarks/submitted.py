@@ -97,7 +97,7 @@ def busy(config: Path, run: Path, minutes: float, workers: int) -> None:
     history = store.history(run)
     completed = [t for t in history.trials.values() if t.state == "completed" and t.outcome]
     seconds = [trial.outcome.seconds for trial in completed if trial.outcome]
-    lost = sum(trial.lost for trial in completed)
+    lost = sum(attempt.lost for trial in completed for attempt in trial.attempts)
     active = history.active_seconds()
     entries = store.read(run / "journal")
     there = next(e.time for e in entries if e.event == WorkersChanged(workers))

@@ -7,7 +7,7 @@ rewards here: metrics are facts, rewards are opinions about them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -107,11 +107,6 @@ class Trial:
     @property
     def open(self) -> bool:
         return self.state in ("pending", "running")
-
-    @property
-    def lost(self) -> int:
-        """Attempts that machines took."""
-        return sum(attempt.lost for attempt in self.attempts)
 
     def training(self, replicate: int = 0) -> list[AttemptRecord]:
         """The attempts at one training of the trial: at the search's own, or at a replicate."""
@@ -354,22 +349,18 @@ class History:
     def save(self) -> bytes:
         """Everything but the trials, as JSON: these are in the journal."""
         kept = {name: getattr(self, name) for name in _PLAIN}
-        replicated = list(self.replicated.items())
-        counted = {"trials": len(self.trials), "open": list(self.open), "running": list(self.running.items())}
-        return orjson.dumps({**kept, **counted, "replicated": replicated})
+        numbers = {"open": list(self.open), "running": list(self.running.items())}
+        return orjson.dumps({**kept, **numbers, "replicated": list(self.replicated.items())})
 
-    def load(self, saved: bytes, events: Callable[[int], Iterable[tuple[Event, float]]]) -> None:
-        """Take on what ``save`` returned. ``events``: those of a trial with their times, and of drivers in between.
-
-        Open trials are folded at once, the others when they are asked for.
-        """
+    def load(self, saved: bytes, trials: MutableMapping[int, Trial]) -> None:
+        """Take on what ``save`` returned; ``trials``: those of the journal up to then."""
         state = orjson.loads(saved)
         for name in _PLAIN:
             value = state[name]
             event = name in _EVENTS and value is not None
             setattr(self, name, event_from_json(value) if event else value)
         self.tally = Counter(state["tally"])
-        self.trials = Recorded(state["trials"], events)
+        self.trials = trials
         self.open = {number: self.trials[number] for number in state["open"]}
         self.running = {(trial, attempt): started for (trial, attempt), started in state["running"]}
         self.replicated = dict(state["replicated"])
@@ -380,47 +371,6 @@ _PLAIN = (
     *(*_EVENTS, "config", "epochs", "workers", "last_event", "tally", "failed", "rejected", "epochs_trained"),
     *("replicates_left", "_active", "_driver_since", "_available", "_available_since", "_busy"),
 )
-
-
-class Recorded(MutableMapping[int, Trial]):
-    """Trials of which the first ``count`` are folded from their events when somebody asks, and then kept."""
-
-    def __init__(self, count: int, events: Callable[[int], Iterable[tuple[Event, float]]]) -> None:
-        self._recorded, self._events = count, events
-        self._count = count
-        self._held: dict[int, Trial] = {}
-
-    def __getitem__(self, number: int) -> Trial:
-        held = self._held.get(number)
-        if held is None:
-            held = self._held[number] = self._folded(number)
-        return held
-
-    def _folded(self, number: int) -> Trial:
-        if not 0 <= number < self._recorded:
-            raise KeyError(number)
-        fold = History()
-        for event, time in self._events(number):
-            if isinstance(event, Proposed) and event.duplicate_of is not None:
-                fold.trials[event.duplicate_of] = self[event.duplicate_of]
-            fold.apply(event, time)
-        return fold.trials[number]
-
-    def __setitem__(self, number: int, trial: Trial) -> None:
-        self._held[number] = trial
-        self._count = max(self._count, number + 1)
-
-    def __delitem__(self, number: int) -> None:
-        raise TypeError("a recorded trial is never taken back")
-
-    def __contains__(self, number: object) -> bool:
-        return isinstance(number, int) and 0 <= number < self._count
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self._count))
-
-    def __len__(self) -> int:
-        return self._count
 
 
 def _counting(attempts: Sequence[AttemptRecord], which: int, set_aside: bool) -> Outcome:

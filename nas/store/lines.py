@@ -95,7 +95,12 @@ class Recall:
         except (OSError, DamagedLine) as error:
             raise DiskFailed(f"{self._paths[at]}: at byte {start - self._starts[at]}: {error}") from error
 
-    def __call__(self, trial: int) -> Iterable[tuple[Event, float]]:
+    @property
+    def trials(self) -> int:
+        """How many there are."""
+        return int(self._trials.max(initial=NONE)) + 1
+
+    def events(self, trial: int) -> Iterable[tuple[Event, float]]:
         """The events of a trial and, from the first of them on, those of drivers, in order, each with its time."""
         own = self._of(trial)
         found: list[tuple[int, segments.Entry]] = [(line, self._read(line)) for line in own]

@@ -18,6 +18,7 @@ from nas.durable import DamagedLine, seal, unseal, within, write_whole
 from nas.errors import InputError
 from nas.history import History
 from nas.store.lines import Lines, Recall
+from nas.store.recorded_trials import RecordedTrials
 from nas.store.segments import Covered
 
 NAME = "snapshot"
@@ -35,7 +36,7 @@ class Snapshot:
     def recall(self, folder: Path) -> History:
         """The history, whose settled trials are read from the journal in ``folder`` when somebody asks for them."""
         found = History()
-        found.load(self.history, Recall(folder, self.covers, self.lines))
+        found.load(self.history, RecordedTrials(Recall(folder, self.covers, self.lines)))
         return found
 
 

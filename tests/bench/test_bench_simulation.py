@@ -76,7 +76,7 @@ def test_the_attempts_of_dead_workers_are_lost_and_run_again():
     trials = played.search.history.trials
     assert len(trials) == 200
     assert all(trial.state == "completed" for trial in trials.values())
-    lost = sum(trial.lost for trial in trials.values())
+    lost = sum(attempt.lost for trial in trials.values() for attempt in trial.attempts)
     assert lost == len(played.dead) == len(played.busy) - 200
     # Each attempt dies with chance 0.3, so a trial takes 1 / 0.7 attempts: 86 deaths are expected, with deviation 11.
     assert abs(lost - 200 * 0.3 / 0.7) < 4 * math.sqrt(200 * 0.3) / 0.7

@@ -59,7 +59,7 @@ def test_a_preempted_trial_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Pat
     driver.run(planned, run)
     history = settled(run, 1)
     trial = history.trials[0]
-    assert (history.epochs_trained, trial.lost) == (EPOCHS, 0)
+    assert history.epochs_trained == EPOCHS and not any(attempt.lost for attempt in trial.attempts)
     assert trial.outcome.notes["continued_from_epoch"] == first.epochs
     assert measured(trial.outcome) == measured(driver.run_again(planned, run, 0)), "which trains it from its beginning"
     assert not list(run.rglob("state/*"))

@@ -22,13 +22,13 @@ from test_resume import CONTROLLERS, planned, proposals
 from nas import driver, durable, provenance, snapshots, store
 from nas.cluster.inline import InlineExecutor
 from nas.errors import InputError
-from nas.history import Recorded
 from nas.machine import Search
 from nas.plan import Plan, going_on
 from nas.records import DriverTookOver, LateResult, Proposal, RunEnded, Succeeded
 from nas.report.status import of as status_of
 from nas.space import Space
 from nas.store import snapshot
+from nas.store.recorded_trials import RecordedTrials
 
 NOW = 2e9  # the clock of every claim here, so that states can be compared
 ALL = {**{name: CONTROLLERS[name] for name in ("rl", "evolution", "optuna:tpe")}, "random": "random"}
@@ -70,7 +70,7 @@ def state(plan: Plan, run: Path, to: Path, *, kept: bool = True, said: list[str]
     said = [] if said is None else said
     journal, search = claimed(plan, to, said)
     journal.close()
-    lazy = isinstance(search.history.trials, Recorded)
+    lazy = isinstance(search.history.trials, RecordedTrials)
     there = (run / "journal" / snapshot.NAME).exists()
     assert lazy == (kept and there and not said), "a snapshot that fits is used, and nothing is said of it"
     number = len(search.history.trials)
@@ -253,7 +253,7 @@ def test_a_settled_trial_that_answers_late_and_a_repeat_of_one_are_read_back(mem
     run = memory_path / "run"
     driver.run(with_budget(one_slot(plan), 5), run)
     journal, search = claimed(plan, run, [])
-    assert isinstance(search.history.trials, Recorded)
+    assert isinstance(search.history.trials, RecordedTrials)
     late = LateResult(0, 0, Succeeded({"accuracy": 0.5}))
     journal.append([(late, NOW)])
     search.apply(late, NOW)
