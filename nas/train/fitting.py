@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -33,32 +34,33 @@ def fitting_batch(
 
     The network's statistics and torch's generators are not what they were: it is for looking alone.
     """
-    device, clock = data.device, probe.clock_of(data.device)
+    device = data.device
     precision.adapt(network, device)
     scaling, auxiliary = LossScaling(precision, device), list(auxiliaries(network).values())
     # No batch that does not fit is to be passed in parts: it is what is looked for.
     gradients = Accumulation(network, problem, precision, scaling, auxiliary, len(train), halved="never")
-
-    def speed(batch: int) -> float | None:
-        """Samples a second, of the best of three passes; None where it does not fit."""
-        inputs, labels = data.batch(train[:batch])
-        best = float("inf")
-        try:
-            for _ in range(3):
-                began = clock()
-                float(gradients.gradients(inputs, Targets(labels), 0))  # waits for a GPU
-                best = min(best, clock() - began)
-        except RuntimeError as error:
-            if not memory.is_ended(error):
-                raise
-            return None
-        return batch / best
-
+    most = max(SMALLEST_FIT, len(train) // LEAST_STEPS)
     network.train()
     with precision.kernels():
-        found = largest_that_pays(speed, max(SMALLEST_FIT, len(train) // LEAST_STEPS), time.perf_counter)
+        found = largest_that_pays(partial(_speed, gradients, data, train), most, time.perf_counter)
     memory.give_back(device)
     return found
+
+
+def _speed(gradients: Accumulation, data: Resident, train: Tensor, batch: int) -> float | None:
+    """Samples a second, of the best of three passes; None where it does not fit."""
+    inputs, labels = data.batch(train[:batch])
+    clock, best = probe.clock_of(data.device), float("inf")
+    try:
+        for _ in range(3):
+            began = clock()
+            float(gradients.gradients(inputs, Targets(labels), 0))  # waits for a GPU
+            best = min(best, clock() - began)
+    except RuntimeError as error:
+        if not memory.is_ended(error):
+            raise
+        return None
+    return batch / best
 
 
 def largest_that_pays(speed: Callable[[int], float | None], most: int, clock: Callable[[], float]) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from aftermath import Traces, settled, traces  # noqa: F401 - a fixture
+from stepwise import stepwise
 
 import nas
 from nas.cluster.batch.run import Batch
@@ -65,15 +66,7 @@ def test_a_worker_that_must_go_has_its_trial_leave_its_state_and_the_next_goes_o
         resumable = True
 
         def __call__(self, candidate: nas.Candidate, context: nas.Context) -> float:
-            step = int((context.saved / "step").read_text()) if context.saved else 0
-            while step < STEPS:
-                time.sleep(0.3)
-                step += 1
-                if context.report(step, {"value": float(step)}):
-                    break
-            if context.folder and step < STEPS:
-                (context.folder / "step").write_text(str(step))
-            return float(step)
+            return stepwise(context, STEPS, meanwhile=lambda step: time.sleep(0.3))[1]
 
     jobs = Jobs(run, iter([6.0] * 30 if what == "walltime" else [3600.0] * 30))
     sent: list[int] = []

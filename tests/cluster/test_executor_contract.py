@@ -104,7 +104,7 @@ def test_an_attempt_that_is_told_to_leaves_its_state_and_another_goes_on_from_it
     seen = []
     while not any(isinstance(h, Answered) for h in seen):
         seen += executor.wait(0.5)
-        if Reported(first.trial, 0, 3, {"accuracy": 0.3}) in seen:
+        if Reported(first.trial, 0, 3, {"value": 3.0}) in seen:
             executor.stop(first.trial, 0, leave=True)
     outcome = next(h.outcome for h in seen if isinstance(h, Answered))
     assert (outcome.kind, outcome.message) == ("preempted", f"preempted; it left its state at step {outcome.step}")

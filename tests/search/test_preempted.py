@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from aftermath import settled
+from stepwise import stepwise
 from test_machine import HOST, bad, events, good, launches, machine
 
 from nas import driver
@@ -87,16 +87,13 @@ class Counting:
         self.signals = signals  # by trial and step, each once
 
     def __call__(self, candidate: Candidate, context: Context) -> float:
-        step, value = json.loads((context.saved / "state").read_text()) if context.saved else (0, 0.0)
-        while step < 9:
-            step, value = step + 1, value + (candidate.hyperparameters["x"] - value) / 2
+        x = candidate.hyperparameters["x"]
+
+        def kill(step: int) -> None:
             if (context.trial, step) in self.signals:
                 os.kill(os.getpid(), self.signals.pop((context.trial, step)))
-            if context.report(step, {"value": value}):
-                break
-        if context.folder and step < 9:
-            (context.folder / "state").write_text(json.dumps([step, value]))
-        return value
+
+        return stepwise(context, 9, lambda value: value + (x - value) / 2, kill)[1]
 
 
 def plan(objective: Any, **config: Any) -> Plan:

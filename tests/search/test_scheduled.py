@@ -5,7 +5,6 @@ Without this a promoted trial might be trained twice, lost with its driver, or n
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from functools import partial
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stepwise import stepwise
 from test_machine import FLOATS, HOST, bad, events, launches
 
 from nas import controllers, driver, schedulers, store
@@ -234,16 +234,9 @@ def test_a_word_to_stop_that_came_too_late_shortened_nothing() -> None:
 
 
 def objective(candidate: Candidate, context: Context) -> float:
-    """Nine epochs towards x, from where an earlier attempt left off; each leaves a line in RUN/trained."""
-    assert context.on_report is not None
-    step, value = json.loads((context.saved / "state.json").read_text()) if context.saved else (0, 0.0)
-    while step < 9:
-        step, value = step + 1, value + (candidate.hyperparameters["x"] - value) / 2
-        if context.report(step, {"value": value}):
-            break
-    if context.folder:
-        (context.folder / "state.json").write_text(json.dumps([step, value]))
-    return value
+    """Nine epochs towards x, from where an earlier attempt left off."""
+    x = candidate.hyperparameters["x"]
+    return stepwise(context, 9, lambda value: value + (x - value) / 2)[1]
 
 
 def planned(scheduler: Any = "asha", order: Any = lambda started: -1, **config: Any) -> Plan:

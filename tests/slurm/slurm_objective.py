@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from stepwise import stepwise
+
 from nas.objective import Context
 from nas.space import Candidate
 
@@ -29,14 +31,7 @@ STEPS = 12
 def count_slowly(candidate: Candidate, context: Context) -> float:
     """In steps, from where an earlier attempt left its state."""
     context.note(job=os.environ.get("SLURM_JOB_ID"))
-    step = int((context.saved / "step").read_text()) if context.saved else 0
-    while step < STEPS:
-        time.sleep(0.4)
-        step += 1
-        if context.report(step, {"value": float(step)}):
-            break
-    if context.folder and step < STEPS:
-        (context.folder / "step").write_text(str(step))
+    stepwise(context, STEPS, meanwhile=lambda step: time.sleep(0.4))
     return float(candidate.hyperparameters["x"])
 
 

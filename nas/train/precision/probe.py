@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -115,29 +115,34 @@ def _step_seconds(work: Work, name: Numbers, device: torch.device, end: float, c
     network = deepcopy(work.network).train()
     precision.adapt(network, device)
 
-    took: list[float] = []
-
-    def step(samples: int) -> float:
-        began = clock()
-        took.append(step_seconds(work, precision, network, samples))
-        network.zero_grad(set_to_none=True)
-        return clock() - began
-
+    step = partial(_step, work, precision, network, clock)
     samples = min(FEW, work.batch)
     step(samples)  # kernels are looked for, or made
     if clock() > end:
         return math.inf
-    expected = step(samples)
+    _, expected = step(samples)
     while samples < work.batch:
         more = min(GROWTH * samples, work.batch)
         if clock() + expected * more / samples > end:
             return math.inf
-        samples, expected = more, step(more)
-    took.clear()
+        samples = more
+        _, expected = step(samples)
+    took: list[float] = []
     while len(took) <= STEPS and clock() + expected < end:
-        expected = step(work.batch)
+        seconds, expected = step(work.batch)
+        took.append(seconds)
     measured = took[1:] or took  # the first warms up, where there are others
     return sorted(measured)[len(measured) // 2] if measured else math.inf
+
+
+def _step(
+    work: Work, precision: Precision, network: nn.Module, clock: Callable[[], float], samples: int
+) -> tuple[float, float]:
+    """Seconds of a step, and until the next one may begin."""
+    began = clock()
+    seconds = step_seconds(work, precision, network, samples)
+    network.zero_grad(set_to_none=True)
+    return seconds, clock() - began
 
 
 def step_seconds(work: Work, precision: Precision, forward: Callable[[Tensor], Tensor], samples: int) -> float:
