@@ -16,7 +16,8 @@ from nas.inspect import SIZES
 from nas.space.constraints import Costs
 from nas.space.expressions import MOST_CHARACTERS
 from nas.space.grammar.graph import EXPLICIT, MOST_GRAPH_NODES, SHORT, WORDS
-from nas.space.grammar.read import BESIDE, MOST_LEVELS, MOST_NODES, MOST_TIMES, SECTIONS
+from nas.space.grammar.read import BESIDE, MOST_NODES, MOST_TIMES, SECTIONS
+from nas.space.grammar.recursion import MOST_LEVELS
 from nas.space.grammar.values import MOST_STEPS
 from nas.space.space import Space
 from nas.space.tree import MOST_POSSIBLE

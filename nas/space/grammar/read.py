@@ -23,8 +23,9 @@ from nas.space.constraints import Constraint
 from nas.space.decisions import Index
 from nas.space.expressions import ExpressionError, Impossible, Parsed, as_integer_if_whole, parse
 from nas.space.grammar import conditions, graph, values
+from nas.space.grammar.recursion import MOST_LEVELS, Body, LeadsBack, Recursion
 from nas.space.grammar.settings import KnownLayer, KnownSection, check_section, check_settings
-from nas.space.grammar.spot import LeadsBack, Position, Scope, Spot
+from nas.space.grammar.spot import Position, Scope, Spot
 from nas.space.grammar.values import canonical, is_single, labels_of, shown
 from nas.space.tree import (
     Choice,
@@ -46,7 +47,6 @@ from nas.space.tree_graph import Graph, Removed
 from nas.space.words import FORMS, RESERVED, forms_in, is_layer_list, is_number, mistaken_form
 
 MOST_NODES = 10_000  # of the unfolded tree; shipped spaces have some hundreds
-MOST_LEVELS = 100  # of nesting, defines and `new` included
 MOST_TIMES = 1_000
 
 SECTIONS = ("name", "define", "architecture", "hyperparameters", "constraints", "start")
@@ -106,11 +106,7 @@ class Reader:
         self.problems: dict[Problem, None] = {}
         self.paths: dict[str, Spot] = {}  # of decisions, each with where it was read
         self.names: dict[str, Spot] = {}  # given by `name:`
-        self.open: list[tuple[Scope, str]] = []  # the defines being read
-        self.choices = 0  # that are being read, of which an option may end a recursion
-        self.choices_around: list[int] = []  # for each of the open defines, how many were when it was opened
-        self.ties: list[bool] = []  # for each of these, whether it is a tie (`=name`)
-        self.depths: dict[tuple[Scope, str], int] = {}  # of these, how often they may be open at once
+        self.recursion = Recursion()
         self.nodes = 0
         self.levels = 0
 
@@ -395,9 +391,9 @@ class Reader:
         scope = spot.scope.holding(name)
         if scope is None:
             return self.unknown(name, spot)
-        if (scope, name) in self.open:
+        if (scope, name) in self.recursion:
             remedy = f"; write {{new: {name}, depth: 3}} where it leads back"
-            if self.is_endless((scope, name)):
+            if self.recursion.is_endless((scope, name)):
                 remedy = ", and nothing ends that; say what it is"
             return self.wrong(spot, f"'{name}' mentions itself{remedy}")
         define, read_as = self.define(scope, name, position)
@@ -420,24 +416,18 @@ class Reader:
             scope.read[name] = Define(name, body), position
         return scope.read[name]
 
-    def opened(self, define: tuple[Scope, str], spot: Spot, position: Position, *, tie: bool) -> Node:
-        """The body of a define, with that noted as being read. A body without a way out is a problem."""
-        scope, name = define
-        outermost = define not in self.open
-        self.open.append(define)
-        self.ties.append(tie)
-        self.choices_around.append(self.choices)
+    def opened(self, body: Body, spot: Spot, position: Position, *, tie: bool) -> Node:
+        """The node of a define's body. One without a way out is a problem."""
+        scope, name = body
+        outermost = body not in self.recursion
         try:
-            return self.node(scope.bodies[name], spot, position)
+            with self.recursion.opening(body, tie=tie):
+                return self.node(scope.bodies[name], spot, position)
         except LeadsBack as back:
-            if back.define != define or not outermost:
+            if back.body != body or not outermost:
                 raise
             self.wrong(back.spot, f"'{name}' always leads back to itself; give it an option that does not, as null")
             return Constant(None) if position == "value" else Entries(())
-        finally:
-            self.open.pop()
-            self.ties.pop()
-            self.choices_around.pop()
 
     def new(self, raw: dict[str, Any], spot: Spot, position: Position) -> Node | None:
         """``{new: name}``: the body once more, with paths and nodes of its own.
@@ -452,41 +442,23 @@ class Reader:
         scope = spot.scope.holding(name)
         if scope is None or scope.spot is None:
             return self.unknown(name, spot.key("new"))
-        define = (scope, name)
+        body = (scope, name)
         depth = self.depth(raw, spot)
-        if define in self.open and True in self.ties[self.open.index(define) + 1 :]:
-            tie = self.open[self.ties.index(True, self.open.index(define) + 1)][1]
+        if tie := self.recursion.tie_within(body):
             remedy = f"write {{new: {tie}}}"
             return self.wrong(spot.key("new"), f"'{name}' leads back to itself through the tie ={tie}; {remedy}")
-        if depth is None and not self.is_bounded(define):
+        if depth is None and not self.recursion.is_bounded(body):
             remedy = f"; {{new: {name}, depth: 3}} lets it, three deep"
-            if self.is_endless(define):
+            if self.recursion.is_endless(body):
                 remedy = ", and nothing ends that; make it a choice with an option that does not, as null"
             return self.wrong(spot.key("new"), f"'{name}' contains itself{remedy}")
-        stated = depth is not None and define not in self.depths
-        if stated and depth is not None:
-            self.depths[define] = depth
-        try:
-            if self.open.count(define) >= self.depths.get(define, MOST_LEVELS):
-                raise LeadsBack(define, spot.key("new"))
+        scope.fresh.add(name)
+        with self.recursion.limited(body, depth):
+            if self.recursion.is_full(body):
+                raise LeadsBack(body, spot.key("new"))
             path = f"{spot.path}.new.{name}"
             here = Spot((*scope.spot.at, name), path, scope, f"{path}.")
-            return self.opened(define, here, position, tie=False)
-        finally:
-            scope.fresh.add(name)
-            if stated:
-                del self.depths[define]
-
-    def is_bounded(self, define: tuple[Scope, str]) -> bool:
-        """Whether it may be opened here: it is not open, or something on the way round has a depth."""
-        if define not in self.open:
-            return True
-        since = len(self.open) - self.open[::-1].index(define) - 1
-        return any(opened in self.depths for opened in self.open[since:])
-
-    def is_endless(self, define: tuple[Scope, str]) -> bool:
-        """Whether no choice lies on the way from this open define to here: then no option can end a recursion."""
-        return self.choices == self.choices_around[self.open.index(define)]
+            return self.opened(body, here, position, tie=False)
 
     def depth(self, raw: dict[str, Any], spot: Spot) -> int | None:
         if "depth" not in raw:
@@ -582,7 +554,7 @@ class Reader:
         nodes: list[Node] = []
         kept: list[int] = []  # of the options: those that lead back at the bound of a recursion do not exist
         for index, (option, label) in enumerate(zip(given, labels, strict=True)):
-            self.choices += 1
+            self.recursion.choices += 1
             try:
                 nodes.append(self.option(option, label, index, named, position))
                 kept.append(index)
@@ -590,7 +562,7 @@ class Reader:
                 if not nodes and index + 1 == len(given):
                     raise
             finally:
-                self.choices -= 1
+                self.recursion.choices -= 1
         if len(kept) < len(given):
             labels = tuple(labels[index] for index in kept)
             weights = weights and values.normalised([weights[index] for index in kept])

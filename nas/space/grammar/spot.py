@@ -59,12 +59,3 @@ class Spot:
 
     def within(self, scope: Scope) -> Spot:
         return Spot(self.at, self.path, scope, self.prefix, self.suffix)
-
-
-class LeadsBack(Exception):
-    """A ``{new: ...}`` that would go deeper than its ``depth``: the option that holds it does not exist."""
-
-    def __init__(self, define: tuple[Scope, str], spot: Spot) -> None:
-        super().__init__(define[1])
-        self.define = define
-        self.spot = spot  # of the `new`
