@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,6 @@ from nas.cli.output import (
     print_result,
     write_file,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def bench(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,9 +29,6 @@ from nas.cli.output import (
     write_file,
 )
 from nas.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(help="Check, show, sample and count search spaces.", rich_markup_mode=None, no_args_is_help=True)
 
