@@ -32,6 +32,7 @@ from nas.history import AttemptRecord, History, Trial, epochs_of
 from nas.incumbents import Incumbents
 from nas.instructions import AskToStop, Cancel, End, Forget, Instruction, Launch, Record
 from nas.limits import Budget, Stop
+from nas.proposals import Proposals
 from nas.records import (
     MACHINE_FAILURES,
     Adopted,
@@ -69,13 +70,10 @@ from nas.schedulers import NoScheduler, Promotion, Scheduler
 from nas.stragglers import Stragglers, judged
 from nas.verdict import RECENT, deciding, diagnosed, failure_signature, is_short, needs_fresh_child, took_down, verdict
 
-FEW = 100_000  # assignments, of which those proposed are remembered; larger spaces are not used up by a search
-DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space counts as exhausted
-
 
 @dataclass(slots=True)
 class Search:
-    """One run's search. ``assignments`` is the number of distinct draws, where the space has a finite count.
+    """One run's search.
 
     >>> search.handle(SlotsChanged(1), now=0.0)         # a new run with one slot
     [Record(WorkersChanged(1)), Record(Proposed(...)), Record(AttemptStarted(0, 0)), Launch(0, 0, False)]
@@ -84,7 +82,7 @@ class Search:
     controller: Controller
     reward: Callable[[Mapping[str, float], float], Reward]  # of metrics and seconds; InputError where one is missing
     budget: Budget
-    assignments: int | None = None
+    proposals: Proposals = field(default_factory=Proposals)
     stop: Stop = field(default_factory=Stop)
     full_length: int | None = None  # epochs of a whole attempt, where they are known
     replicate: replication.Wanted = field(default_factory=replication.Wanted)
@@ -98,12 +96,8 @@ class Search:
     incumbents: Incumbents = field(default_factory=Incumbents)
     _waiting: set[int] = field(default_factory=set)  # trials that want an attempt
     _unsettled: set[int] = field(default_factory=set)  # open trials that may have to end
-    _original: dict[str, int] = field(default_factory=dict)  # hash -> the trial that is trained for it
     _duplicates: dict[int, list[int]] = field(default_factory=dict)  # original, still open -> trials waiting on it
-    _assigned: set[str] = field(default_factory=set)  # draws so far, of a small space; values say which were active
     _nothing_left: str = ""  # the controller's reason, once it had one
-    _repeats: int = 0  # duplicates since the last new candidate
-    _counted: int = 0  # trials that the budget pays for
     _looked: float = 0.0  # when stragglers were last looked for
     _reporter: tuple[int, int] | None = None  # whose report is being handled
     _winding_up: dict[tuple[int, int], int] | None = None  # attempts that are let end -> step when that was decided
@@ -266,7 +260,7 @@ class Search:
                 if isinstance(proposal, Exhausted):
                     self._nothing_left = proposal.reason
                     continue  # what paused may go on
-                self._record(Proposed(proposal, self._original.get(proposal.hash)), now, out)
+                self._record(Proposed(proposal, self.proposals.original(proposal)), now, out)
                 self._settle(now, out)
             elif copied := self._to_copy(now):
                 trial, one = copied
@@ -358,9 +352,8 @@ class Search:
         elif not self._waiting and (why := self._stops(now)):
             self._end(End("stopped", f"{why}; a stop that is farther goes on"), now, out)
         elif not self._waiting and self._trials_are_up():
-            self._end(
-                End("budget", f"{self._counted:,} trials are done (budget.trials); a larger budget goes on"), now, out
-            )
+            done = f"{self.proposals.counted:,} trials are done (budget.trials)"
+            self._end(End("budget", f"{done}; a larger budget goes on"), now, out)
         elif not self._waiting and self._exhausted():
             self._end(End("exhausted", self._exhausted()), now, out)
         elif self.stopping:
@@ -417,7 +410,7 @@ class Search:
         return self._trials_are_up() or bool(self._stops(now) or self._exhausted())
 
     def _trials_are_up(self) -> bool:
-        return self.budget.trials is not None and self._counted >= self.budget.trials
+        return self.budget.trials is not None and self.proposals.counted >= self.budget.trials
 
     def _stops(self, now: float) -> str:
         return self.stop.holds(self.incumbents, self.history, now)
@@ -427,13 +420,7 @@ class Search:
         return self.budget.time_is_up(self.history, now) or self.budget.epochs_are_up(self.history)
 
     def _exhausted(self) -> str:
-        if self._nothing_left:
-            return self._nothing_left
-        if self._repeats >= DUPLICATES_IN_A_ROW:
-            return f"{DUPLICATES_IN_A_ROW:,} proposals in a row repeated earlier ones"
-        if self.assignments is not None and len(self._assigned) >= self.assignments:
-            return f"all {self.assignments:,} candidates of the space have been proposed"
-        return ""
+        return self._nothing_left or self.proposals.exhausted()
 
     # Being told ------------------------------------------------------------------------------------------------------
 
@@ -498,16 +485,11 @@ class Search:
     def _proposed(self, event: Proposed) -> None:
         proposal = event.proposal
         self.controller.began(proposal)
-        if self.assignments is not None and self.assignments <= FEW:
-            self._assigned.add(",".join(map(repr, proposal.decisions.values())))
+        self.proposals.add(event)
         if event.duplicate_of is not None:
-            self._repeats += 1
             self._duplicates.setdefault(event.duplicate_of, []).append(proposal.number)
             self._unsettled.add(proposal.number)
             return
-        self._repeats = 0
-        self._counted += 1
-        self._original[proposal.hash] = proposal.number
         (self._unsettled if proposal.invalid else self._waiting).add(proposal.number)
 
     def _trial_paused(self, event: TrialPaused) -> None:
@@ -552,8 +534,6 @@ class Search:
     def _trial_ended(self, event: TrialEnded) -> None:
         trial = self.history.trials[event.trial]
         self._settled(trial)
-        if event.state == "failed" and isinstance(trial.outcome, Failed) and trial.outcome.kind in MACHINE_FAILURES:
-            self._original.pop(trial.proposal.hash, None)  # nothing is known of it: it may be proposed again
         if event.state != "duplicate" and (event.state == "failed" or not trial.since):
             self._looked_at(trial)
         match trial.outcome:
@@ -568,6 +548,8 @@ class Search:
                 if event.state == "failed":
                     self.scheduler.ended(trial.number, None)
                     self.incumbents.failed(trial, charged=charged)
+                    if not charged:
+                        self.proposals.forget(trial.proposal)
                 if charged:
                     self.controller.tell(trial.proposal, CandidateFailure(kind, again=trial.since > 0))
 
@@ -581,31 +563,30 @@ class Search:
 
     def save(self) -> bytes:
         """The state but for history and controller, as JSON."""
-        kept = {name: getattr(self, name) for name in _PLAIN}
-        sets = {name: list(getattr(self, name)) for name in (*_SETS, "_recent")}
-        duplicates = list(self._duplicates.items())
-        parts = {
+        state = {
+            "waiting": list(self._waiting),
+            "unsettled": list(self._unsettled),
+            "duplicates": list(self._duplicates.items()),
+            "recent": list(self._recent),
+            "diagnosis": self._diagnosis,
+            "closed": self._closed,
+            "proposals": self.proposals.save(),
             "incumbents": self.incumbents.save(),
             "scheduler": self.scheduler.save(),
             "stragglers": self.stragglers.save() if self.stragglers else [],
         }
-        return orjson.dumps({**kept, **sets, "_duplicates": duplicates, **parts})
+        return orjson.dumps(state)
 
     def load(self, state: bytes, history: History) -> None:
         """Take on what ``save`` returned, with the history of then; the controller's state is loaded apart."""
         data: dict[str, Any] = orjson.loads(state)
         self.history = history
-        for name in _PLAIN:
-            setattr(self, name, data[name])
-        for name in _SETS:
-            setattr(self, name, set(data[name]))
-        self._recent = deque(((trial, how) for trial, how in data["_recent"]), RECENT)
-        self._duplicates = dict(data["_duplicates"])
+        self._waiting, self._unsettled = set(data["waiting"]), set(data["unsettled"])
+        self._duplicates = dict(data["duplicates"])
+        self._recent = deque(((trial, how) for trial, how in data["recent"]), RECENT)
+        self._diagnosis, self._closed = data["diagnosis"], data["closed"]
+        self.proposals.load(data["proposals"])
         self.incumbents.load(data["incumbents"])
         self.scheduler.load(data["scheduler"])
         if self.stragglers:
             self.stragglers.load(data["stragglers"])
-
-
-_PLAIN = ("_original", "_repeats", "_counted", "_diagnosis", "_closed")
-_SETS = ("_waiting", "_unsettled", "_assigned")

@@ -35,6 +35,7 @@ FLOORS = {
         "schedulers",
         "limits",
         "incumbents",
+        "proposals",
         "machine",
         "instructions",
         "verdict",

@@ -15,6 +15,7 @@ from nas.errors import InputError
 from nas.instructions import Instruction, Record
 from nas.limits import Budget
 from nas.machine import Search
+from nas.proposals import Proposals
 from nas.records import Outcome, Succeeded, TrialEnded
 from nas.reward import compute
 
@@ -88,7 +89,7 @@ def play(recorded: Recorded, controller: Controller, seed: int) -> Trace:
         controller=controller,
         reward=partial(compute, recorded.wish),
         budget=Budget(protocol.evaluations, recorded.budget_seconds),
-        assignments=_assignments(recorded),
+        proposals=Proposals(_assignments(recorded)),
     )
     played = _Played(recorded, search, seed)
     Simulation(

@@ -45,7 +45,7 @@ def machine(
 ) -> Search:
     space = Space.read(FLOATS)
     controller = controllers.make(controllers.parse("evolution"), space, 1, len(reward.wishes))
-    search = Search(controller, partial(compute, reward), budget, None, stop, full_length)
+    search = Search(controller, partial(compute, reward), budget, stop=stop, full_length=full_length)
     search.apply(HOST, 0.0)
     return search
 

@@ -13,6 +13,7 @@ from nas import controllers
 from nas.instructions import Cancel, End, Instruction, Launch, Record
 from nas.limits import Budget
 from nas.machine import Search
+from nas.proposals import Proposals
 from nas.records import (
     Answered,
     AttemptAnswered,
@@ -51,7 +52,7 @@ def machine(
         controllers.make(controllers.parse(controller), read, 1),
         partial(compute, RewardSettings(maximize="value")),
         Budget(trials, seconds),
-        read.count().exact,
+        Proposals(read.count().exact),
     )
     search.apply(HOST, 0.0)
     return search

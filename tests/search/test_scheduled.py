@@ -50,9 +50,8 @@ def machine(scheduler: Any = "asha", budget: Budget = Budget(), stop: Stop = Sto
         controller,
         partial(compute, reward),
         budget,
-        None,
-        stop,
-        whole_length(settings, length),
+        stop=stop,
+        full_length=whole_length(settings, length),
         scheduler=schedulers.make(settings, 1, length),
         progress=partial(progress, reward),
     )

@@ -84,7 +84,7 @@ def state(plan: Plan, run: Path, to: Path, *, kept: bool = True, said: list[str]
         "trials": orjson.dumps(list(search.history.trials.values())),
         "lines": (journal.lines.lengths.tobytes(), journal.lines.trials.tobytes()),
     }  # fmt: skip
-    found["machine"].pop("_unsettled")  # looked at again by the next turn, in vain
+    found["machine"].pop("unsettled")  # looked at again by the next turn, in vain
     shutil.rmtree(to)
     return found
 
