@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,19 @@ import typer
 from nas.errors import InputError
 
 if TYPE_CHECKING:
-    from nas.config import Override
+    from nas.config import Config, Override
     from nas.history import History
+    from nas.plan import Plan
     from nas.train.plugin_files import Plugin
 
 RUNS = Path("runs")
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any config value, e.g. train.epochs=3; may be repeated."),
+]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="The run's folder, e.g. runs/digits.", show_default=False)
 ]
@@ -73,6 +82,39 @@ def cluster_overrides(where: str | None) -> list[Override]:
     if kind in ("scheduler_file", "ssh"):
         value = str(Path(value).absolute())
     return [Override("cluster.kind", kind, flag), *([Override(f"cluster.{word}", value, flag)] if equals else [])]
+
+
+def loaded(
+    config: str,
+    flags: Mapping[str, Any],
+    named: Mapping[str, str],
+    more: Sequence[Override],
+    set_: list[str] | None,
+    plugins: Sequence[Plugin],
+) -> Config:
+    """The config, with what the command line says laid over it. Raises InputError.
+
+    ``flags``: by key, None where one was not given; ``named``: those that are not named as the key's last word.
+    """
+    from nas import config as configs
+
+    said = [override(key, value, named.get(key)) for key, value in flags.items() if value is not None]
+    return configs.load(config, [*said, *more, *map(configs.parse_set, set_ or [])], plugins)
+
+
+def planned(
+    settings: Config, plugins: Sequence[Plugin], run: Path | None, fresh: bool
+) -> tuple[Plan, Path, History | None]:
+    """The plan, the run's folder, and what is recorded there. Raises InputError where that is another search."""
+    from nas import plan as plans
+
+    folder = run or RUNS / settings.name
+    folder = plans.fresh_folder(folder) if fresh else folder
+    recorded = recorded_in(folder)
+    plan = plans.plan(settings, plugins)
+    if recorded:
+        plans.going_on(plan, recorded, folder)
+    return plan, folder, recorded
 
 
 def recorded_in(folder: Path) -> History | None:

@@ -11,17 +11,19 @@ import typer
 
 from nas.cli import submitting
 from nas.cli.options import (
-    RUNS,
+    ConfigArgument,
     DataOption,
     JsonOption,
     PluginOption,
     ReplicateOption,
     RunArgument,
+    SetOption,
     cluster_overrides,
     data_dir,
+    loaded,
     override,
+    planned,
     read_plugins,
-    recorded_in,
 )
 from nas.cli.output import (
     as_json,
@@ -46,9 +48,7 @@ SHOWN_AT_THE_END = 10  # rows of the leaderboard after a search
 
 
 def search(
-    config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
-    ],
+    config: ConfigArgument,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/<name> where it is not given.")
     ] = None,
@@ -87,10 +87,7 @@ def search(
         Path | None,
         typer.Option("--warm-start", metavar="RUN", help="Learn from an earlier run, on this space or one like it."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any config value, e.g. train.epochs=3; may be repeated."),
-    ] = None,
+    set_: SetOption = None,
     plugin: PluginOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start a new run beside one that is there: <name>-2, ...")
@@ -124,21 +121,14 @@ def search(
         "cluster.workers": workers,
         "seed": seed,
     }
-    named = {"replicate.seeds": "--replicate"}
-    overrides = [override(key, value, named.get(key)) for key, value in flags.items() if value is not None]
-    overrides += cluster_overrides(cluster)
+    more = cluster_overrides(cluster)
     if target is not None:
-        overrides.append(configs.read_as("stop.reward", target, f"--target {target}"))
+        more.append(configs.read_as("stop.reward", target, f"--target {target}"))
     plugins = read_plugins(plugin)
-    settings = configs.load(config, [*overrides, *map(configs.parse_set, set_ or [])], plugins)
+    settings = loaded(config, flags, {"replicate.seeds": "--replicate"}, more, set_, plugins)
     if smoke:
         _smoke(settings, plugins, json)
-    folder = run or RUNS / settings.name
-    folder = plans.fresh_folder(folder) if fresh else folder
-    recorded = recorded_in(folder)
-    plan = plans.plan(settings, plugins)
-    if recorded:
-        plans.going_on(plan, recorded, folder)  # refuses another search than the recorded one
+    plan, folder, recorded = planned(settings, plugins, run, fresh)
     if recorded and plans.finished(recorded, settings):
         note(f"{folder} is finished; --fresh starts a new run beside it")
         _note_of_replicates(folder, recorded, settings)

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import (
-    RUNS,
-    data_dir,
-    override,
-    read_plugins,
-    recorded_in,
-)
+from nas.cli.options import ConfigArgument, JsonOption, PluginOption, SetOption, data_dir, loaded, planned, read_plugins
 from nas.cli.output import (
     as_json,
     note,
@@ -25,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def submit(
-    config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A config file, or the name of a shipped one.", show_default=False)
-    ],
+    config: ConfigArgument,
     to: Annotated[
         str | None,
         typer.Option("--to", metavar="KIND", help="slurm, pbs, lsf, sge, kubernetes, script; else cluster.kind."),
@@ -51,17 +43,11 @@ def submit(
         list[str] | None, typer.Option(metavar="OPTION", help="Another directive: --qos=high; may be repeated.")
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where data sets lie.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any config value, e.g. train.epochs=3; may be repeated."),
-    ] = None,
-    plugin: Annotated[
-        list[Path] | None,
-        typer.Option("--plugin", metavar="FILE", help="A Python file of your own layers, ...; may be repeated."),
-    ] = None,
+    set_: SetOption = None,
+    plugin: PluginOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="A new run beside one that is there: <name>-2, ...")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs' scripts, and do nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Run a search as batch jobs.
 
@@ -70,7 +56,6 @@ def submit(
     The words of `cluster:` in the config may stand here as flags, which win. Prints the jobs' ids, where their logs
     are, how to watch the run and how to cancel it.
     """
-    from nas import config as configs
     from nas import plan as plans
 
     flags = {
@@ -86,25 +71,19 @@ def submit(
         "cluster.account": account,
         "cluster.options": option,
     }
-    named = {"cluster.kind": "--to", "cluster.options": "--option"}
-    overrides = [override(key, value, named.get(key)) for key, value in flags.items() if value is not None]
     plugins = read_plugins(plugin)
-    settings = configs.load(config, [*overrides, *map(configs.parse_set, set_ or [])], plugins)
-    folder = run or RUNS / settings.name
-    folder = plans.fresh_folder(folder) if fresh else folder
-    recorded = recorded_in(folder)
-    plan = plans.plan(settings, plugins)
-    if recorded:
-        plans.going_on(plan, recorded, folder)  # refuses another search than the recorded one
-        if plans.finished(recorded, settings):
-            note(f"{folder} is finished; --fresh starts a new run beside it")
-            return
+    named = {"cluster.kind": "--to", "cluster.options": "--option"}
+    settings = loaded(config, flags, named, (), set_, plugins)
+    plan, folder, recorded = planned(settings, plugins, run, fresh)
+    if recorded and plans.finished(recorded, settings):
+        note(f"{folder} is finished; --fresh starts a new run beside it")
+        return
     submitted(plan, folder, json, dry_run=dry_run)
 
 
 def cancel(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """End the jobs of a run, and only those.
 
