@@ -44,7 +44,9 @@ class Jobs:
             with (self.folder / "workers.log").open("ab") as log:
                 command = [sys.executable, "-m", "nas.cluster.batch.worker", *words]
                 self.process = subprocess.Popen(command, stdout=log, stderr=log)
-                self.codes.append(self.process.wait())
+                code = self.process.wait()
+                if not self.over.is_set():  # else it was ended here, perhaps before it had begun to listen
+                    self.codes.append(code)
 
     def close(self) -> None:
         self.over.set()
