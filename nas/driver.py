@@ -105,7 +105,7 @@ def run(
     when on nothing more begins, and when the driver leaves, whatever runs; a batch job's time is up then.
 
     Raises:
-        RunHeld: another driver is alive on the folder.
+        RunHeld: another driver is alive on the folder, or has taken the run over.
         InputError: the folder holds another search, its journal is damaged, or the cluster cannot be had.
         DiskFailed: the journal could not be written.
         Interrupted: asked to stop a second time, or told to go at once.
@@ -121,8 +121,10 @@ def run(
             drive.loop(observe)
             keeper.close()
         assert search.over is not None
-        return Ended(search.over.reason, search.over.message, folder, search.history, leave.again)
+        again = leave.again and search.over.reason == "interrupted"
+        return Ended(search.over.reason, search.over.message, folder, search.history, again)
     except KeyboardInterrupt:
+        journal.require_ours()  # of one that was stopped meanwhile: it has nobody begin again
         go_on = shlex.join(["nas", "resume", str(folder)])
         raise Interrupted(f"stopped at once; go on with: {go_on}", again=leave.again) from None
     finally:

@@ -94,8 +94,16 @@ class Journal:
                 journal._wrote([text], [first.event])
                 return journal, [*entries, first]
 
+    def require_ours(self) -> None:
+        """Raises RunHeld where another driver has taken the run over, DiskFailed where the run is gone."""
+        if segments.path_of(self.folder, self.epoch + 1).exists():
+            raise _taken(self.folder)
+        ours = segments.path_of(self.folder, self.epoch)
+        if not ours.exists():  # what is written to it now, nobody would find again
+            raise DiskFailed(f"{ours} is gone: the run's folder was removed or moved while it was searched")
+
     def append(self, events: Iterable[tuple[Event, float]]) -> None:
-        """Write events with their times, and sync once. With none it only looks whether the run is still ours.
+        """Write events with their times, and sync once. With none it is ``require_ours``.
 
         Raises:
             RunHeld: another driver has taken the run over; nothing that we write counts any more.
@@ -104,11 +112,7 @@ class Journal:
             DiskFailed: a write failed otherwise, or the sync did. Nobody knows what is on the disk then. Or the file
                 is gone.
         """
-        if segments.path_of(self.folder, self.epoch + 1).exists():
-            raise RunHeld(f"{self.folder.parent}: another driver has taken this run over; this one stops")
-        ours = segments.path_of(self.folder, self.epoch)
-        if not ours.exists():  # what is written to it now, nobody would find again
-            raise DiskFailed(f"{ours} is gone: the run's folder was removed or moved while it was searched")
+        self.require_ours()
         recorded = list(events)
         sequence = len(self.lines)
         lines = [seal(_line(Entry(sequence + i, self.epoch, t, e))) for i, (e, t) in enumerate(recorded)]
@@ -176,6 +180,24 @@ def _line(entry: Entry) -> dict[str, Any]:
 
 def _heartbeat(folder: Path, epoch: int) -> Path:
     return folder / f"{epoch:06d}.alive"
+
+
+def require_last(folder: Path) -> None:
+    """Of a process that has let go of ``folder`` (RUN/journal), as ``Journal.require_ours``."""
+    path = segments.path_of(folder, max(segments.numbers(folder), default=0))
+    try:
+        first, _ = _ends(path)
+    except OSError as error:
+        raise DiskFailed(f"{path}: {error.strerror or error}") from error
+    with contextlib.suppress(ValueError):
+        driver = segments.entry(first, 0).event
+        if isinstance(driver, DriverTookOver) and replace(driver, accepted={}) == liveness.ourselves():
+            return
+    raise _taken(folder)
+
+
+def _taken(folder: Path) -> RunHeld:
+    return RunHeld(f"{folder.parent}: another driver has taken this run over; this one stops")
 
 
 # Claiming ------------------------------------------------------------------------------------------------------------

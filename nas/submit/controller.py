@@ -90,6 +90,7 @@ def _go_on(folder: Path, until: tuple[float, float]) -> int:
 
 def _begin_again(batch: Batch, planned: Plan) -> int | None:
     """Have the job requeued, which ends this process; else submit another one. The exit code that this asks for."""
+    store.require_last(batch.folder / "journal")  # else the job of this id is another process by now
     cluster = planned.config.cluster
     if cluster.kind not in BATCH:
         return None  # who started this process sees by its exit code that it is to be started again

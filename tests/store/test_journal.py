@@ -12,7 +12,7 @@ import pytest
 from nas.durable import seal
 from nas.errors import DiskFailed, InputError, RunHeld
 from nas.records import AttemptStarted, DriverTookOver, Proposal, Proposed, RunEnded, TrialReported
-from nas.store import Journal, liveness, read
+from nas.store import Journal, liveness, read, require_last
 
 
 def proposed(number: int) -> Proposed:
@@ -144,6 +144,20 @@ def test_what_a_superseded_driver_writes_is_ignored_and_it_is_told(tmp_path: Pat
     assert kinds == ["DriverTookOver", "Proposed", "RunEnded", "DriverTookOver", "TrialReported"]
     old.close()
     new.close()
+
+
+def test_who_has_let_go_of_a_run_is_told_whether_another_driver_came_since(tmp_path: Path) -> None:
+    """Else the end of a job's time has it begun again beside the one that goes on."""
+    journal = tmp_path / "run/journal"
+    written(journal, 1)
+    require_last(journal)
+    code = "import sys, pathlib, nas.store; nas.store.Journal.claim(pathlib.Path(sys.argv[1]), 2.0)[0].close()"
+    subprocess.run([sys.executable, "-c", code, str(journal)], check=True, timeout=60)
+    with pytest.raises(RunHeld, match="taken this run over"):
+        require_last(journal)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(DiskFailed, match="No such file"):
+        require_last(journal)
 
 
 def test_a_driver_whose_journal_was_removed_is_told_and_acknowledges_nothing_more(tmp_path: Path) -> None:
