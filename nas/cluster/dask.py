@@ -202,7 +202,10 @@ class DaskExecutor:
         return not worker.released and worker.leaves - time.monotonic() > needs
 
     def _place(self) -> None:
-        """Give what waits to workers that are free: who has hosts to avoid chooses first, and takes any before none."""
+        """Give what waits to workers that are free: who has hosts to avoid chooses first, and takes any before none.
+
+        A worker that has just joined, and has not said yet where it is, may be where it is not wanted.
+        """
         if not self._waiting:
             return
         free = [worker for worker in self._there() if worker.task is None and self._usable(worker)]
@@ -211,7 +214,7 @@ class DaskExecutor:
             fitting = [worker for worker in free if room is None or room.takes(worker.gpu, attempt.fresh)]
             if fitting:
                 avoid = {*attempt.avoid, *self._hosts_of(attempt.trial)}  # a copy is of most use elsewhere
-                worker = next((one for one in fitting if one.host not in avoid), fitting[0])
+                worker = min(fitting, key=lambda one: (one.host in avoid, not one.host))
                 free.remove(worker)
                 self._waiting.remove(attempt)
                 self._submit(attempt, worker)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,12 @@ from conftest import happenings_until_answer, run_all, wait_for_slots
 from process_tree import LOOPBACK, alive, command, descendants, listeners, wait_until_gone
 
 from nas.cluster.connect import connect
+from nas.cluster.dask import DaskExecutor
+from nas.cluster.environment import environment
+from nas.cluster.local import LocalDask
 from nas.cluster.settings import ClusterSettings
 from nas.errors import SearchFailed
-from nas.records import Answered, SlotsChanged, Succeeded
+from nas.records import Answered, Attempt, SlotsChanged, Succeeded
 
 
 def workers_of(pid: int) -> set[int]:
@@ -119,6 +123,45 @@ def test_each_slot_sees_its_own_gpu(attempt, tmp_path):
         executor.close()
     assert sorted(n["environment"]["CUDA_VISIBLE_DEVICES"] for n in notes) == ["4", "7"]
     assert {n["device"] for n in notes} == {"cuda"}
+
+
+@pytest.fixture
+def two_nodes(attempt, tmp_path) -> Iterator[DaskExecutor]:
+    """Two workers on each of n1 and n2, both of which this machine is. In which order they are in line nobody knows."""
+    guests = [attempt("meet", place=str(tmp_path / "place"), guests=4) for _ in range(4)]
+    nodes = [{**environment(1, ""), "SLURMD_NODENAME": node} for node in ("n1", "n1", "n2", "n2")]
+    members = LocalDask(nodes, None)
+    executor = DaskExecutor(members.client, behave, members=members)
+    try:
+        run_all(executor, *guests)  # each worker has said by then where it is
+        yield executor
+    finally:
+        executor.close()
+
+
+def node_of(executor: DaskExecutor, attempt: Attempt) -> str:
+    [answer] = run_all(executor, attempt)
+    return answer.outcome.place.partition("/")[0]
+
+
+def test_what_its_host_lost_and_what_is_copied_begins_on_another_host(two_nodes, attempt):
+    """A broken node would else have all twenty tries, and a copy would hang on the disk on which the first one hangs.
+
+    Where no other host is free, the same one is better than none.
+    """
+    for there, elsewhere in (("n1", "n2"), ("n2", "n1")):
+        retried = dataclasses.replace(attempt(), avoid=(there,))
+        assert node_of(two_nodes, retried) == elsewhere
+        hangs = dataclasses.replace(attempt("sleep"), avoid=(elsewhere,))
+        other = dataclasses.replace(attempt("sleep"), avoid=(there,))  # of each node one worker is free
+        two_nodes.start(hangs)
+        two_nodes.start(other)
+        copy = dataclasses.replace(attempt(), trial=hangs.trial, attempt=1)
+        assert node_of(two_nodes, copy) == elsewhere
+        two_nodes.cancel(hangs.trial, hangs.attempt)
+        two_nodes.cancel(other.trial, other.attempt)
+        happenings_until_answer(two_nodes, 2)
+    assert node_of(two_nodes, dataclasses.replace(attempt(), avoid=("n1", "n2"))) in ("n1", "n2")
 
 
 def test_closing_leaves_no_process_file_or_word_on_the_terminal(attempt, tmp_path, monkeypatch, capfd):

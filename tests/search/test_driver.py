@@ -39,6 +39,7 @@ class Watched:
         self.inner, self.folder = InlineExecutor(objective, slots=2), folder
         self.unrecorded: list[Attempt] = []
         self.seeds: dict[int, list[int]] = defaultdict(list)
+        self.avoided: dict[int, list[tuple[str, ...]]] = defaultdict(list)
         self.lost: list[Happening] = []
 
     def start(self, attempt: Attempt) -> None:
@@ -46,8 +47,9 @@ class Watched:
         if AttemptStarted(attempt.trial, attempt.attempt, attempt.fresh) not in recorded:
             self.unrecorded.append(attempt)
         self.seeds[attempt.trial].append(attempt.seed)
+        self.avoided[attempt.trial].append(attempt.avoid)
         if attempt.attempt == 0:
-            self.lost.append(Answered(attempt.trial, 0, Failed("lost", "its worker is gone")))
+            self.lost.append(Answered(attempt.trial, 0, Failed("lost", "its worker is gone", place="n7/1234")))
         else:
             self.inner.start(attempt)
 
@@ -75,7 +77,9 @@ def planned(connect: Any = None, **config: Any) -> Plan:
     return Plan(CallableConfig.model_validate(values), Space.read(SPACE), objective, connect or inline)
 
 
-def test_an_attempt_is_journaled_before_it_starts_and_every_attempt_of_a_trial_has_its_seed(tmp_path: Path) -> None:
+def test_an_attempt_is_journaled_before_it_starts_has_its_trials_seed_and_avoids_where_one_was_lost(
+    tmp_path: Path,
+) -> None:
     made: list[Watched] = []
 
     def connect(folder: Path) -> Executor:
@@ -87,6 +91,7 @@ def test_an_attempt_is_journaled_before_it_starts_and_every_attempt_of_a_trial_h
     assert {len(trial.attempts) for trial in ended.history.trials.values()} == {2}
     assert all(first == second for first, second in made[0].seeds.values())
     assert len({seeds[0] for seeds in made[0].seeds.values()}) == 5
+    assert list(made[0].avoided.values()) == [[(), ("n7",)]] * 5
 
 
 def test_another_search_is_refused_in_a_folder_even_after_it_was_claimed(tmp_path: Path) -> None:
