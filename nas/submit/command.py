@@ -189,10 +189,10 @@ class Jobs:
 
 def jobs_of(folder: Path) -> Jobs | None:
     """None for a run that was never submitted."""
-    batch = Batch.of(folder)
-    if batch is None:
-        return None
     try:
+        batch = Batch.of(folder)
+        if batch is None:
+            return None
         queue = batch.queue()
     except (SearchFailed, InputError) as error:
         return Jobs((), str(error))

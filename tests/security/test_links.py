@@ -18,6 +18,7 @@ from nas.cluster.batch.run import Batch
 from nas.durable import within, write_whole
 from nas.errors import DiskFailed, InputError
 from nas.records import Attempt, Succeeded
+from nas.submit.command import cancel, jobs_of
 
 SPACE = {"hyperparameters": {"x": {"float": [0.0, 1.0]}}}
 
@@ -138,3 +139,12 @@ def test_an_id_of_jobs_that_could_become_a_line_of_a_script_is_refused(tmp_path:
         Batch.of(tmp_path)
     (tmp_path / "cluster/id").write_text("0123456789ab")
     assert Batch.of(tmp_path) == Batch(tmp_path, "0123456789ab")
+
+
+def test_an_id_of_jobs_that_cannot_be_read_is_said_and_hides_nothing_else(tmp_path: Path) -> None:
+    """Else the run would seem never to have been submitted, while its jobs run."""
+    (tmp_path / "cluster/id").mkdir(parents=True)
+    with pytest.raises(InputError, match="cluster/id cannot be read: Is a directory"):
+        cancel(tmp_path)
+    found = jobs_of(tmp_path)
+    assert found is not None and "the queue is not known" in found.lines()[0]

@@ -40,9 +40,9 @@ def add(folder: Path, job: str, role: str, count: int, kind: str) -> None:
 
 
 def read(folder: Path) -> list[Submitted]:
-    """In the order of submission; torn lines are left out, as the scheduler has the truth."""
+    """In the order of submission; what cannot be read is left out, as the scheduler has the truth."""
     found = []
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         for line in (folder / _FILE).read_bytes().splitlines(keepends=True):
             with suppress(DamagedLine, KeyError):
                 data = unseal(line)

@@ -59,19 +59,18 @@ class Batch:
         tls.make_keys(inside)
         try:
             within(folder, LOGS).mkdir(exist_ok=True)
-            if not (inside / "id").exists():
-                write_whole(inside / "id", uuid.uuid4().hex[:12].encode())
-            return cls(folder, _id(folder))
+            if not (found := _id(folder)):
+                found = uuid.uuid4().hex[:12]
+                write_whole(inside / "id", found.encode())
+            return cls(folder, found)
         except OSError as error:
             raise DiskFailed(f"{inside}: {error.strerror or error}") from error
 
     @classmethod
     def of(cls, folder: Path) -> Batch | None:
-        """The batch of a run that has one. Raises InputError where its id is none."""
-        try:
-            return cls(folder, _id(folder))
-        except OSError:
-            return None
+        """The batch of a run that has one. Raises InputError where its id is none, or cannot be read."""
+        found = _id(folder)
+        return cls(folder, found) if found else None
 
     def job(self, role: Role, name: str, settings: ClusterSettings) -> Job:
         make = jobs.controller if role == "controller" else jobs.workers
@@ -160,10 +159,20 @@ class Batch:
         )
 
 
-def _id(folder: Path) -> str:
-    """It stands in directives, which nothing quotes, so it is looked at. Raises OSError, InputError."""
+def _id(folder: Path) -> str | None:
+    """None where there is none. It stands in directives, which nothing quotes, so it is looked at.
+
+    Raises:
+        InputError: it cannot be read, or is none.
+    """
     file = within(folder, FOLDER, "id")
-    found = file.read_bytes()
+    try:
+        found = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        why = f"{file} cannot be read: {error.strerror}"
+        raise InputError(f"{why}; by what it says the jobs of this run are known: make it readable") from None
     if not re.fullmatch(rb"[0-9a-f]{12}", found):
         raise InputError(f"{file} holds {found[:40]!r}, which is no id of a run's jobs; was it written by nas?")
     return found.decode()
