@@ -49,11 +49,13 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
     """The plan of a run of ``config``, which was loaded with these plugins.
 
     Raises:
-        InputError: the space has errors, its constraints leave nothing, or the data cannot be found.
+        InputError: the space has errors, its constraints leave nothing, or the data cannot be found, or would all be
+            validated on.
     """
     from nas.train import describe
     from nas.train.hyperparameters import SECTION, unsuited
     from nas.train.plugins import load
+    from nas.train.sources import require_training
 
     parts = load(tuple(plugins))
     _require_precision(config)
@@ -71,7 +73,10 @@ def plan(config: Config, plugins: Sequence[Plugin] = ()) -> Plan:
         _require_latencies(space, pricing)
     with config.blaming("space"):
         require_some(space)
-    return _plan(config, space, tuple(plugins))
+    planned = _plan(config, space, tuple(plugins))
+    with config.blaming("task", "validation"):
+        require_training(config.task, config.data, parts.datasets)
+    return planned
 
 
 def recorded_plan(

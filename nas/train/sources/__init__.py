@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "test"]
 Splitting = Literal["stratified", "random", "end"]  # how a validation split is cut, see data.split
+HALF = 0.5  # up to which share to validate on every class keeps a sample to train on: sources see to it that it has two
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +71,14 @@ def describe(
 def prepare(task: TaskSettings, data_dir: str | None = None, own: Mapping[str, Source] | None = None) -> str:
     """See to it that the training data is on this host and sound; where it lies. Raises InputError."""
     return _source(task, own).prepare(task, data_dir)
+
+
+def require_training(task: TaskSettings, data_dir: str | None = None, own: Mapping[str, Source] | None = None) -> None:
+    """Raises InputError where the task's validation split leaves too little to train on; see splits."""
+    if task.validation > HALF:
+        from nas.train.sources import splits
+
+        splits.require_training(load(task, "train", data_dir, own), task.validation)
 
 
 def load(

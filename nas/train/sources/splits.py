@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nas import seeds
-from nas.train.sources import Part, Splitting
+from nas.errors import InputError
+from nas.train.sources import Arrays, Part, Splitting
 
 TEST_SHARE = 0.2
+FEWEST = 2  # samples to train on: batch norm has no deviation of one
 
 
 def choose(targets: npt.NDArray[Any], share: float, seed: int, how: Splitting) -> npt.NDArray[np.bool_]:
@@ -32,3 +34,15 @@ def held_out(targets: npt.NDArray[Any], part: Part, how: Splitting) -> npt.NDArr
     """A mask of the samples of ``part``, where a person's files say nothing of a test part."""
     test = choose(targets, TEST_SHARE, seeds.derive(0, "test"), how)
     return test if part == "test" else ~test
+
+
+def require_training(arrays: Arrays, share: float) -> None:
+    """Raises InputError where validation with ``share`` leaves too little to train on: of some class nothing."""
+    left = arrays.targets[~choose(arrays.targets, share, 0, arrays.splitting)]
+    lost = np.setdiff1d(arrays.targets, left).tolist() if arrays.splitting == "stratified" else []
+    if len(left) < FEWEST or lost:
+        without = f", and none of class {lost[0]}" if lost else ""
+        raise InputError(
+            f"validation on {share} of the samples leaves {len(left)} of {len(arrays.targets)} to train on{without}; "
+            "write 0.1, say"
+        )
