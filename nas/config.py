@@ -194,7 +194,7 @@ class CallableConfig(RunConfig):
     """A run from Python: its objective is a callable, of which only the name is recorded."""
 
     objective: str
-    deadline: documents.Seconds | None = None  # for one attempt
+    deadline: Annotated[documents.Seconds, Field(gt=0)] | None = None  # for one attempt
 
 
 class Config(RunConfig):
@@ -227,9 +227,10 @@ def from_plain(recorded: Mapping[str, Any], overrides: Sequence[Override] = ()) 
         if problems:
             raise InputError(*problems)
         document = _Overlaid(document.file, data, document.marks, flags)
+    context = None if overrides else documents.RECORDED
     if "objective" in recorded:
-        return documents.validate(CallableConfig, document)
-    return documents.validate(Config, document)
+        return documents.validate(CallableConfig, document, context=context)
+    return documents.validate(Config, document, context=context)
 
 
 # Values from the command line ----------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ LARGEST_INTEGER = 2**63 - 1  # that a journal can hold
 MOST_COMPARED = 300  # words, of which the nearest is found in some ms
 
 KeyPath = tuple[str | int, ...]
+RECORDED = "recorded"  # context of validation: a journal has it, and what was accepted once is accepted again
 
 _INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+")
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
@@ -465,8 +466,10 @@ def _syntax_problem(error: Any, file: str) -> Problem:
 # Validating against a pydantic model ---------------------------------------------------------------------------------
 
 
-def validate(model: type[M], document: Document, *, at: KeyPath = ()) -> M:
+def validate(model: type[M], document: Document, *, at: KeyPath = (), context: str | None = None) -> M:
     """The data at ``at`` as an instance of ``model``. Types are strict: "3" is no integer, true no number.
+
+    ``context``: see RECORDED.
 
     Raises:
         InputError: every problem that pydantic finds, at its place, with the value, what is allowed, the nearest word.
@@ -478,16 +481,24 @@ def validate(model: type[M], document: Document, *, at: KeyPath = ()) -> M:
         data = data[part]
     try:
         # As JSON: strict there still takes a list for a tuple and a string for a path or an enumeration.
-        return model.model_validate_json(json.dumps(data), strict=True)
+        return model.model_validate_json(json.dumps(data), strict=True, context=context)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        found = [_problem(model, document, at, data, one) for one in errors[:MOST_PROBLEMS]]
-    more = [too_many(found[-1])] if len(errors) > MOST_PROBLEMS else []
+        alike: dict[Any, list[Any]] = {}  # what each branch of a union says of one value is one problem
+        for one in error.errors(include_url=False):
+            alone = one["type"] in _SAID_ALONE
+            alike.setdefault((alone, one["loc"] if alone else _document_path(data, one["loc"])), []).append(one)
+        found = [_problem(model, document, at, data, errors) for errors in list(alike.values())[:MOST_PROBLEMS]]
+    more = [too_many(found[-1])] if len(alike) > MOST_PROBLEMS else []
     raise InputError(*dict.fromkeys(found), *more)
 
 
-def _problem(model: type[Any], document: Document, at: KeyPath, data: Any, error: Any) -> Problem:
-    path = _document_path(data, error["loc"])
+_SAID_ALONE = ("extra_forbidden", "missing", "value_error", "assertion_error")
+
+
+def _problem(model: type[Any], document: Document, at: KeyPath, data: Any, errors: list[Any]) -> Problem:
+    """Of one value. Several errors: it fits no branch of a union."""
+    error = errors[0]
+    path, shown = _document_path(data, error["loc"]), _shown(error["input"])
     last = str(error["loc"][-1]) if error["loc"] else ""
     match error["type"]:
         case "extra_forbidden":
@@ -495,19 +506,27 @@ def _problem(model: type[Any], document: Document, at: KeyPath, data: Any, error
             return document.problem((*at, *path), f"unknown key '{last}'{hint(last, allowed)}", key=True)
         case "missing":
             return document.problem((*at, *path), f"the key '{last}' is missing")
-        case "literal_error" | "enum":
-            allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-            return document.problem(
-                (*at, *path), f"{_shown(error['input'])} is not allowed{hint(error['input'], allowed)}"
-            )
+        case "literal_error" | "enum" if len(errors) == 1:
+            return document.problem((*at, *path), f"{shown} is not allowed{hint(error['input'], _words(error))}")
         case "value_error" | "assertion_error":
             message = str(error["ctx"]["error"])
-            shown = _shown(error["input"])
-            return document.problem((*at, *path), message if shown.strip("'") in message else f"{shown}: {message}")
+            alone = isinstance(error["input"], Mapping | list) or shown.strip("'") in message
+            return document.problem((*at, *path), message if alone else f"{shown}: {message}")
+    should = ", or ".join(dict.fromkeys(map(_should, errors)))
+    return document.problem((*at, *path), f"{shown} is wrong here: it should {should}")
+
+
+def _should(error: Any) -> str:
+    """What a value is to do: ``be greater than 0``."""
+    if error["type"] in ("literal_error", "enum"):
+        return f"be {' or '.join(_words(error))}"
     message = error["msg"].replace(" after validation", "")
     found = re.match(r"\w+ should ", message)  # "Input should be ...", "List should have ..."
-    said = message[found.end() :] if found else f"be {message}"
-    return document.problem((*at, *path), f"{_shown(error['input'])} is wrong here: it should {said}")
+    return message[found.end() :] if found else f"be {message}"
+
+
+def _words(error: Any) -> list[str]:
+    return re.findall(r"'([^']*)'", error["ctx"]["expected"])
 
 
 def _shown(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 NasError                 1   our own bug, when nothing more precise fits
 ├── InputError           2   what the person gave is wrong: place, value, what is allowed, remedy
-├── SearchFailed         3   ended without a successful trial, stopped by diagnosis, or no worker comes up
+├── SearchFailed         3   no successful trial, stopped by diagnosis, no worker comes up, or no queue answers
 ├── RunHeld              4   another live driver holds the run
 ├── DiskFailed          74   a write or sync failed; what was acknowledged before is safe
 │   └── DiskFull             there is no room, and nothing was written: a driver waits until there is
@@ -62,7 +62,9 @@ class InputError(NasError):
 
 
 class SearchFailed(NasError):
-    """No trial succeeded, the same failure in most recent candidates stopped the run, or no worker comes up."""
+    """No trial succeeded, the same failure in most recent candidates stopped the run, or what runs its jobs does not:
+    no worker comes up, or the batch system does not answer.
+    """
 
     exit_code = 3
 

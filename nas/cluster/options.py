@@ -16,6 +16,7 @@ _SLURM = {
     "error": "", "e": "", "open-mode": "", "requeue": "", "no-requeue": "", "signal": "", "chdir": "", "D": "",
     "wrap": "", "parsable": "", "test-only": "", "wait": "", "W": "", "export-file": "", "help": "", "h": "",
     "version": "", "V": "", "quiet": "", "Q": "",
+    "clusters": "", "M": "",
 }  # fmt: skip
 _PBS = {
     "N": "name", "q": "partition", "A": "account", "J": "workers", "t": "workers", "l=select": "cpus_per_worker",
@@ -55,6 +56,11 @@ def check(kind: str, option: str) -> None:
     own = OWN.get(kind, {})
     if kind == "slurm" and len(name) > 1 and name not in (*own, "export"):
         name = next((whole for whole in own if whole.startswith(name)), name)  # sbatch knows a name by its beginning
+    if kind == "slurm" and name in ("clusters", "M"):
+        raise ValueError(
+            f"{words(kind, name)} sends jobs to another cluster, which nas status and cancel do not ask; leave it out, "
+            "and submit on a host of that cluster"
+        )
     for key in (name, *resources):
         if key in own:
             word = own[key]

@@ -20,13 +20,14 @@ from pydantic import (
 )
 
 from nas.cluster import options
-from nas.documents import Bytes, parse_seconds
+from nas.documents import RECORDED, Bytes, parse_seconds
 
 Kind = Literal[
     "local", "inline", "address", "scheduler_file", "jobqueue", "ssh",
     "slurm", "pbs", "lsf", "sge", "script", "kubernetes",
 ]  # fmt: skip
 MANY = 10_000  # more is a slip of the hand; what a host or a job is asked for stays a number that can be written out
+LEAST_MEMORY = 16 << 20  # bytes; an attempt that does nothing at all has 18 MiB resident
 BATCH: tuple[Kind, ...] = ("slurm", "pbs", "lsf", "sge")  # whose workers are jobs
 SUBMITTED: tuple[Kind, ...] = (*BATCH, "script", "kubernetes")  # whose search may be elsewhere
 DEPLOYED: tuple[Kind, ...] = ("jobqueue", "ssh")  # whose workers Dask itself starts
@@ -42,6 +43,12 @@ LACKS: Mapping[Kind, Sequence[str]] = {  # words that mean nothing there
     "kubernetes": ("nodes", "time", "controller_time", "partition", "account", "options", "modules",
                    "virtual_environment", "interface"),
 }  # fmt: skip
+WHERE: Mapping[str, Kind] = {  # words that say where a cluster of one kind is, and nothing of any other
+    "address": "address",
+    "scheduler_file": "scheduler_file",
+    "jobqueue": "jobqueue",
+    "hosts": "ssh",
+}
 NEEDS: Mapping[Kind, Sequence[str]] = {
     "address": ("address",),
     "scheduler_file": ("scheduler_file",),
@@ -113,6 +120,18 @@ Options = Annotated[
 ]
 
 
+def _livable(value: int, info: ValidationInfo) -> int:
+    if value < LEAST_MEMORY and info.context != RECORDED:
+        raise ValueError(
+            f"{value} bytes are too few: a process that does nothing has more than {LEAST_MEMORY >> 20}M; "
+            "a number alone is bytes: write 4G, say"
+        )
+    return value
+
+
+Memory = Annotated[Bytes, AfterValidator(_livable)]
+
+
 class ClusterSettings(BaseModel):
     """Where attempts run, and what each may use.
 
@@ -125,7 +144,7 @@ class ClusterSettings(BaseModel):
     kind: Kind = "local"  # inline: in this process, one attempt after another
     workers: Some | None = None  # slots; None: of each GPU one, else cores // threads; jobs: 1
     threads: Some | None = None  # of each slot; None: 1, beside a GPU its share of the cores
-    memory: Bytes | None = None  # that an attempt may have resident; None: its share of 90 % of the host's
+    memory: Memory | None = None  # that an attempt may have resident; None: its share of 90 % of the host's
     gpus: Literal["auto"] | Annotated[int, Field(ge=0)] | tuple[int | str, ...] = "auto"  # how many, or which
     slots_per_gpu: Literal["auto"] | Some | None = None  # see sharing.py; None: ``workers`` says
 
@@ -145,14 +164,14 @@ class ClusterSettings(BaseModel):
     gpus_per_worker: Annotated[int, Field(ge=0, le=MANY)] = 0
     time: Walltime | None = None  # of each job; None: the partition's
     controller_time: Walltime | None = None  # of the job with the search; None: as ``time``
-    controller_memory: Bytes = 4 << 30
+    controller_memory: Memory = 4 << 30
     partition: Word | None = None
     account: Word | None = None
     options: Options = ()  # other directives: --qos=high, as nas.cluster.options reads them
     parallel_environment: Word = "smp"  # what Grid Engine's site calls several cores of one host
     modules: tuple[Module, ...] = ()  # for `module load`
     virtual_environment: Text | None = None  # its folder; None: the Python that submits
-    container: Text | None = None  # an image for apptainer, or of the pods
+    container: Text | None = None  # instead: an image for apptainer, or of the pods
     claim: Claim | None = None  # of the volume on which pods find the run
     mount: Folder | None = None  # where it is, here and in the pods; None: the folder that the run's is in
     environment: dict[Name, Value] = Field(default_factory=dict)
@@ -173,4 +192,23 @@ class ClusterSettings(BaseModel):
             raise ValueError(f"slots_per_gpu divides the GPUs of this host (kind local), and not those of {self.kind}")
         if lacking := [word for word in LACKS.get(self.kind, ()) if getattr(self, word)]:
             raise ValueError(f"kind is {self.kind}, which knows no {', '.join(lacking)}: leave that out")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_in_vain(self, info: ValidationInfo) -> ClusterSettings:
+        """No word would be passed over in silence."""
+        if info.context == RECORDED:
+            return self
+        for word, kind in WHERE.items():
+            if getattr(self, word) is not None and self.kind != kind:
+                raise ValueError(
+                    f"{word} is for kind {kind}, and kind is {self.kind}: say kind: {kind}, or leave {word} out"
+                )
+        if self.container is not None and self.virtual_environment is not None:
+            raise ValueError("a container has a Python of its own: leave out container or virtual_environment")
+        if self.kind in SUBMITTED and self.threads is not None and self.threads > self.cpus_per_worker:
+            raise ValueError(
+                f"{self.threads} threads of a worker need as many cores, and cpus_per_worker is "
+                f"{self.cpus_per_worker}: raise that, or leave threads out, which are then as many"
+            )
         return self

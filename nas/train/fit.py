@@ -168,7 +168,7 @@ def fit(
     )
     network, scaling = accumulation.network, accumulation.scaling
     batches = recipe.batches(len(train))
-    warmup = min(round(recipe.warmup_epochs * batches), total // 2)
+    warmup = round(min(recipe.warmup_epochs * batches, total // 2))
     metrics: dict[str, float] = {}
     while not training.ended:
         spent.begin("data")

@@ -332,8 +332,8 @@ class TrainSettings(Regularisation):
     noise_scale: bool = False  # whether to estimate which batch would still have helped (McCandlish et al. 2018)
     optimizer: Optimizer = Optimizer(sgd=SGD())
     scale_learning_rate: Scaling = "none"  # with batch / 256, or its square root
-    warmup_epochs: Annotated[float, Field(ge=0.0)] = 1.0  # of linear rise; a cosine to zero follows
-    deadline: Seconds | None = None  # for one attempt; the driver keeps it
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = 1.0  # of linear rise, at most half of all; then a cosine to 0
+    deadline: Annotated[Seconds, Field(gt=0)] | None = None  # for one attempt; the driver keeps it
     loss: str | None = None  # one that a plugin gives; None: the task's own
     scores: Annotated[tuple[ScoreName, ...], BeforeValidator(_some)] = ()  # zero-cost ones, recorded as metrics
 

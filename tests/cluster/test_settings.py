@@ -68,6 +68,12 @@ def test_the_variable_says_which_gpus_are_ours(value, gpus):
         {"slots_per_gpu": 2, "kind": "slurm"},
         {"workers": 99_999_999_999},
         {"kind": "slurm", "options": ["--comm=x"]},  # sbatch reads it as --comment
+        {"memory": 8},
+        {"controller_memory": "1K"},
+        {"kind": "slurm", "hosts": "hosts.txt"},
+        {"address": "tcp://127.0.0.1:8786"},
+        {"container": "nas.sif", "virtual_environment": "/venv"},
+        {"kind": "pbs", "threads": 4, "cpus_per_worker": 2},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):

@@ -165,6 +165,13 @@ def test_a_journal_of_an_older_version_takes_the_new_keys_defaults(write):
     assert from_plain(recorded).plain() == load(write(SMALL)).plain()
 
 
+def test_a_run_that_began_with_what_is_refused_by_now_goes_on_with_it(write):
+    recorded = load(write(SMALL)).plain()
+    recorded["cluster"] |= {"kind": "slurm", "hosts": "hosts.txt", "threads": 4, "memory": 8}
+    assert from_plain(recorded).cluster.memory == 8
+    assert problems(lambda: from_plain(recorded, [parse_set("cluster.memory=9")]))
+
+
 def test_going_on_may_change_budget_and_cluster_and_says_what_changed(write):
     recorded = load(write(WHOLE)).plain()
     other = [parse_set("budget.trials=300"), parse_set("cluster.workers=8")]
@@ -326,6 +333,9 @@ def test_wrong_objectives_are_told_at_their_place(write, objectives, place, word
         ("stop: {reward: high}", ":3:16", "the reward as a number, 0.93, or a metric with its number"),
         ("stop: {reward: {flops: 3}}", ":3:16", "'flops' is no objective of this search"),
         ("reward: {minimize: loss}\nstop: {reward: 0.2}", ":4:16", "write {loss: 0.2}"),
+        ("train: {deadline: 0}", ":3:19", "greater than 0"),
+        ("cluster: {slots_per_gpu: -1}", ":3:26: -1", "it should be auto, or be greater than or equal to 1"),
+        ("cluster: {kind: kubernetes}", ":3:10: kind is kubernetes", "say container and claim, too"),
         ("stop: {patience: 0}", ":3:18", "greater than or equal to 1"),
         ("stop: {device_seconds: soon}", ":3:24", "is not a duration"),
         ("budget: {epochs: 0.5}", ":3:18", "valid integer"),

@@ -151,7 +151,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 1.5}, "hyperparameters.batch_size: 1.5 is wrong here"),
     ({"optimizer": "adamv"}, "hyperparameters.optimizer: unknown key 'adamv'; did you mean 'adamw'?"),
     ({"optimizer": {"sgd": {"lr": 1}}}, "hyperparameters.optimizer.sgd.lr: unknown key 'lr'"),
-    ({"optimizer": {"sgd": {}, "lars": {}}}, "hyperparameters.optimizer: a mapping: exactly one optimizer is needed"),
+    ({"optimizer": {"sgd": {}, "lars": {}}}, "hyperparameters.optimizer: exactly one optimizer is needed"),
     ({"optimizer": {"sgd": {"learning_rate": -1}}}, "hyperparameters.optimizer.sgd.learning_rate: -1 is wrong here"),
     (
         {"optimizer": {"sgd": {"learning_rate": 1}}, "learning_rate": 2},
