@@ -68,20 +68,42 @@ def cluster_overrides(where: str | None) -> list[Override]:
     """What ``--cluster slurm`` or ``--cluster address=tcp://...`` means."""
     if where is None:
         return []
-    from nas.config import Override
+    from nas.cluster.settings import WHERE
 
     kind, equals, value = where.partition("=")
     kind = kind.replace("-", "_")
     flag = f"--cluster {where}"
-    word = {"address": "address", "scheduler_file": "scheduler_file", "ssh": "hosts", "jobqueue": "jobqueue"}.get(kind)
-    if (equals and not (word and value)) or (word and not equals and kind != "jobqueue"):
+    named = kind in WHERE.values()
+    if (equals and not (named and value)) or (named and not equals and kind != "jobqueue"):
         raise InputError(
             f"{flag}: write local, slurm, pbs, lsf, sge, jobqueue, jobqueue=SYSTEM, ssh=FILE, address=tcp://HOST:PORT, "
             "or scheduler-file=PATH"
         )
     if kind in ("scheduler_file", "ssh"):
         value = str(Path(value).absolute())
-    return [Override("cluster.kind", kind, flag), *([Override(f"cluster.{word}", value, flag)] if equals else [])]
+    return _moved(kind, flag, value if equals else None)
+
+
+def submitted_to(kind: str | None) -> list[Override]:
+    """What ``--to slurm`` means."""
+    if kind is None:
+        return []
+    from nas.cluster.settings import SUBMITTED
+    from nas.documents import hint
+
+    if kind not in SUBMITTED:
+        raise InputError(f"--to {kind}: nothing is submitted there{hint(kind, SUBMITTED)}")
+    return _moved(kind, f"--to {kind}")
+
+
+def _moved(kind: str, flag: str, place: str | None = None) -> list[Override]:
+    """Another kind of cluster: what says where one of the kind before is means nothing any more."""
+    from nas.cluster.settings import WHERE
+    from nas.config import Override
+
+    left = {word: None for word, of in WHERE.items() if of != kind}
+    come = {word: place for word, of in WHERE.items() if of == kind and place is not None}
+    return [Override(f"cluster.{word}", value, flag) for word, value in {"kind": kind, **left, **come}.items()]
 
 
 def loaded(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from nas.cli import submitting
+from nas.cli.ending import resuming, show_end, show_finished
 from nas.cli.options import (
     ConfigArgument,
     DataOption,
@@ -24,27 +25,25 @@ from nas.cli.options import (
     override,
     planned,
     read_plugins,
+    submitted_to,
 )
 from nas.cli.output import (
     as_json,
     live_display,
     note,
     print_result,
-    terminal_width,
 )
-from nas.cli.reading import ranked_rows, reward_of
-from nas.errors import DiskFailed
+from nas.cli.reading import reward_of
+from nas.errors import DiskFailed, InputError
 
 if TYPE_CHECKING:
-    from nas.config import Config, RunConfig
+    from nas.config import Config
     from nas.driver import Ended, Observer
     from nas.history import History
     from nas.machine import Search
     from nas.plan import Plan
     from nas.report.status import Status
     from nas.train.plugin_files import Plugin
-
-SHOWN_AT_THE_END = 10  # rows of the leaderboard after a search
 
 
 def search(
@@ -130,9 +129,7 @@ def search(
         _smoke(settings, plugins, json)
     plan, folder, recorded = planned(settings, plugins, run, fresh)
     if recorded and plans.finished(recorded, settings):
-        note(f"{folder} is finished; --fresh starts a new run beside it")
-        _note_of_replicates(folder, recorded, settings)
-        _finish(folder, recorded, json)
+        show_finished(folder, recorded, settings, json)
         return
     connect.check(settings.cluster)
     _drive(plan, folder, json, going_on=recorded)
@@ -162,17 +159,17 @@ def resume(
     from nas import provenance, store
     from nas.cluster import connect
 
+    if to and cluster:
+        raise InputError("--to and --cluster both say where to go on; leave one out")
     recorded = store.opening(run, provenance.code(), salvage=salvage)
     overrides = [] if replicate is None else [override("replicate.seeds", replicate, "--replicate")]
-    overrides += [*cluster_overrides(cluster), *([override("cluster.kind", to, "--to")] if to else [])]
+    overrides += [*cluster_overrides(cluster), *submitted_to(to)]
     overrides += map(configs.parse_set, set_ or [])
     config = configs.from_plain(recorded.config, overrides) if recorded.started else None
     if config:
         configs.changes(recorded.config, config)  # refuses what may not change
     if plans.finished(recorded, config):
-        note(f"{run} is finished; nothing is left to do")
-        _note_of_replicates(run, recorded, config)
-        _finish(run, recorded, json)
+        show_finished(run, recorded, config, json, "nothing is left to do")
         return
     plan = plans.recorded_plan(run, data_dir(data), read_plugins(plugin), history=recorded, overrides=overrides)
     if to:
@@ -180,17 +177,6 @@ def resume(
         return
     connect.check(plan.config.cluster)
     _drive(plan, run, json, going_on=recorded, salvage=salvage)
-
-
-def _note_of_replicates(folder: Path, history: History, config: RunConfig | None) -> None:
-    """Why a finished run lacks replicates that are wanted: its budget, which bounds them too."""
-    from nas import plan as plans
-
-    if config is not None and not plans.replicated(history, config):
-        note(
-            f"its replicates have not ended, as the budget is used up; a larger one goes on: {_resume(folder)} "
-            "--set budget.time=2h, say (and --set budget.trials=N, where the search is to end with trial N)"
-        )
 
 
 def _drive(plan: Plan, folder: Path, json: bool, *, going_on: History | None, salvage: bool = False) -> NoReturn:
@@ -212,9 +198,9 @@ def _drive(plan: Plan, folder: Path, json: bool, *, going_on: History | None, sa
     except DiskFailed as error:
         if not store.exists(folder / "journal"):
             raise
-        raise DiskFailed(f"{error}; when that is mended, go on with: {_resume(folder)}") from error
+        raise DiskFailed(f"{error}; when that is mended, go on with: {resuming(folder)}") from error
     _report_end(ended)
-    _finish(folder, ended.history, json)
+    show_end(folder, ended.history, json)
     raise typer.Exit(ended.exit_code)
 
 
@@ -237,12 +223,6 @@ def observer(plan: Plan) -> Iterator[Observer]:
         yield lambda search, now: show(status(search, now))
 
 
-def _resume(folder: Path) -> str:
-    import shlex
-
-    return shlex.join(["nas", "resume", str(folder)])
-
-
 def _report_end(ended: Ended) -> None:
     from nas.report import status
 
@@ -250,7 +230,7 @@ def _report_end(ended: Ended) -> None:
     if failure and ended.reason != "diagnosis":  # which says as much
         note(f"failed: {status.mostly(failure, ended.folder)}")
     if ended.reason == "interrupted":
-        note(f"stopped, with everything recorded; go on with: {_resume(ended.folder)}")
+        note(f"stopped, with everything recorded; go on with: {resuming(ended.folder)}")
     elif ended.reason == "diagnosis":
         assert ended.history.ended is not None
         note(status.diagnosis(ended.history.ended, ended.folder))
@@ -260,23 +240,6 @@ def _report_end(ended: Ended) -> None:
         note(f"the search ended: {ended.message}")
     elif ended.reason == "exhausted":
         note(f"the search ended before its budget: {ended.message}")
-
-
-def _finish(folder: Path, history: History, json: bool) -> None:
-    """The leaderboard for people, the status for programs."""
-    from nas.report import status, tables
-
-    if json:
-        print_result(as_json({"folder": str(folder)} | status.of(history, reward_of(history)).plain()))
-        return
-    settings = reward_of(history)
-    rows, front = ranked_rows({folder: history}, {folder: settings})
-    shown = [row for row in rows if row.rank is None or row.rank <= SHOWN_AT_THE_END]
-    print_result(
-        tables.render([row.plain() for row in shown], "table", terminal_width(), kept=settings.names, front=front)
-    )
-    if len(rows) > len(shown):
-        note(f"the best {SHOWN_AT_THE_END} of {len(rows)}; all of them: nas leaderboard {folder}")
 
 
 def _smoke(settings: Config, plugins: Sequence[Plugin], json: bool) -> NoReturn:

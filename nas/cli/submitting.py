@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import ConfigArgument, JsonOption, PluginOption, SetOption, data_dir, loaded, planned, read_plugins
+from nas.cli.ending import show_finished
+from nas.cli.options import (
+    ConfigArgument,
+    JsonOption,
+    PluginOption,
+    SetOption,
+    data_dir,
+    loaded,
+    planned,
+    read_plugins,
+    submitted_to,
+)
 from nas.cli.output import (
     as_json,
-    note,
     print_result,
 )
 
@@ -60,7 +70,6 @@ def submit(
 
     flags = {
         "data": data_dir(data),
-        "cluster.kind": to,
         "cluster.workers": workers,
         "cluster.nodes": nodes,
         "cluster.cpus_per_worker": cpus_per_worker,
@@ -72,11 +81,10 @@ def submit(
         "cluster.options": option,
     }
     plugins = read_plugins(plugin)
-    named = {"cluster.kind": "--to", "cluster.options": "--option"}
-    settings = loaded(config, flags, named, (), set_, plugins)
+    settings = loaded(config, flags, {"cluster.options": "--option"}, submitted_to(to), set_, plugins)
     plan, folder, recorded = planned(settings, plugins, run, fresh)
     if recorded and plans.finished(recorded, settings):
-        note(f"{folder} is finished; --fresh starts a new run beside it")
+        show_finished(folder, recorded, settings, json)
         return
     submitted(plan, folder, json, dry_run=dry_run)
 
@@ -106,7 +114,7 @@ def submitted(plan: Plan, folder: Path, json: bool, *, dry_run: bool = False) ->
 
     if plan.config.cluster.kind not in SUBMITTED:
         kinds = f"{', '.join(SUBMITTED[:-1])} or {SUBMITTED[-1]}"
-        raise InputError(f"cluster.kind is {plan.config.cluster.kind}, which has no jobs; say --to {kinds}")
+        raise InputError(f"cluster.kind is {plan.config.cluster.kind}, to which nothing is submitted; say --to {kinds}")
     if dry_run:
         scripts = command.scripts(plan, folder)
         texts = [f"# {name}\n{text}" for name, text in scripts.items()] if len(scripts) > 1 else scripts.values()

@@ -37,6 +37,8 @@ def test_a_finished_run_is_left_alone_by_a_budget_that_it_has_used_up(project):
         done = nas("search", "tiny.yaml", "--trials", fewer, cwd=project)
         assert (done.returncode, done.stdout) == (0, first.stdout)
         assert "is finished" in done.stderr
+    done = nas("submit", "tiny.yaml", "--to", "script", "--json", cwd=project)
+    assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "finished"), done.stderr
     assert segments(project / "runs" / "tiny") == before
     more = nas("search", "tiny.yaml", "--trials", "4", cwd=project)
     assert "going on with runs/tiny: 3 finished, 0 to be run again" in more.stderr

@@ -48,10 +48,21 @@ def test_a_dry_run_shows_scripts_in_which_flags_win_and_writes_nothing(config, c
     ("flags", "message"),
     [
         (["--workers", 5, "--nodes", 2], "5 workers cannot be spread evenly over 2 nodes"),
-        (["--set", "cluster.kind=local"], "has no jobs; say --to slurm"),
+        (["--set", "cluster.kind=local"], "to which nothing is submitted; say --to slurm"),
         (["--partition", "a b"], r"--partition 'a b': .* no name of a partition"),
         (["--option", "--wrap=id"], "--option --wrap=id: .* said by nas itself"),
         (["--option", "--job-name=x"], "write name$"),
+        (["--option", "--clusters=b"], "--clusters sends jobs to another cluster"),
+        (
+            ["--to", "moon"],
+            r"^--to moon: nothing is submitted there .allowed: slurm, pbs, lsf, sge, script, kubernetes.$",
+        ),
+        (["--memory", 8], "^--memory 8: 8 bytes are too few: .* write 4G"),
+        (
+            ["--set", "cluster.hosts=h"],
+            "mine.yaml:4:10: hosts is for kind ssh, and kind is slurm: say kind: ssh, or leave",
+        ),
+        (["--set", "cluster.threads=4"], "4 threads of a worker need as many cores, and cpus_per_worker is 1: raise"),
         (["--workers", 10**11], "--workers 100000000000: .* less than or equal to"),
         (["--time", ""], "--time '': "),
         (["--run", "mine.yaml/run"], "cannot be made: .*mine.yaml is no folder .* give another --run DIR"),
@@ -71,6 +82,13 @@ def test_what_is_wrong_is_said_before_anything_is_written(config, flags, message
 def test_a_cluster_that_is_none_is_refused(config, where):
     with pytest.raises(InputError, match="--cluster"):
         cli.app(["search", str(config), "--cluster", where], standalone_mode=False)
+
+
+def test_a_flag_that_moves_a_run_puts_away_where_it_was(config, capsys):
+    """Else a search that ran over ssh could not go on as jobs: hosts mean nothing there, and are refused."""
+    config.write_text(CONFIG.partition("cluster:")[0] + "cluster: {kind: ssh, hosts: hosts.txt}\n")
+    submit(config, "--to", "slurm", "--dry-run")
+    assert "#SBATCH" in capsys.readouterr().out
 
 
 def test_only_a_submitted_run_can_be_cancelled(tmp_path):
