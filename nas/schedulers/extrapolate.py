@@ -4,8 +4,8 @@ Where a curve will end is read off those of this run that went to their end (aft
 doi:10.1007/978-3-319-71249-9_29): of these the third that stood most alike at this step, and what they gained from
 there. The trial is expected to gain as much; it is stopped where the chance that it ends above the best so far, by a
 normal law with their mean and spread (wider where they are few), is less than the threshold. Curves of other levels
-scatter otherwise, which a law for all of them, as Domhan's power laws are, does not say: on recorded curves these were
-no better than the last value alone (docs/log.md).
+scatter otherwise, which a law for all of them, as Domhan's power laws are, does not say: on recorded curves what these
+foretell orders candidates worse than the last value alone does (docs/log.md).
 """
 
 from __future__ import annotations

@@ -187,8 +187,8 @@ TaskSettings = Annotated[
 ]
 
 # Optimizers ----------------------------------------------------------------------------------------------------------
-# Weight decay spares norms and biases in all of them (optimizers.parameter_groups). A rate's usual range lies mostly
-# below what is fastest at first: Adam's kin buy a fast start with large rates and pay for it in accuracy at the end.
+# Weight decay spares norms and biases in all of them (optimizers.parameter_groups). The ranges of rates are where small
+# networks were best (docs/log.md, 2026-11-29), and below: long trainings of large ones are said to want less.
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,16 +221,16 @@ class AdamW(_Settings):
 class LARS(_Settings):
     """Layer-wise rates for large batches (You, Gitman and Ginsburg 2017)."""
 
-    learning_rate: Annotated[LearningRate, Usual(0.5, 10.0)] = 1.0
+    learning_rate: Annotated[LearningRate, Usual(1.0, 20.0)] = 5.0
     momentum: Annotated[Momentum, Usual(0.8, 0.98, log=False)] = 0.9
-    trust_coefficient: Annotated[LearningRate, Usual(5e-4, 0.02)] = 1e-3
+    trust_coefficient: Annotated[LearningRate, Usual(5e-4, 2e-3)] = 1e-3
     weight_decay: Annotated[Decay, Usual(1e-5, 1e-3)] = 1e-4
 
 
 class LAMB(_Settings):
     """Adam with layer-wise rates, for large batches (You et al. 2020)."""
 
-    learning_rate: Annotated[LearningRate, Usual(1e-3, 3e-2)] = 2e-3
+    learning_rate: Annotated[LearningRate, Usual(3e-3, 0.1)] = 0.01
     beta1: Annotated[Momentum, Usual(0.8, 0.95, log=False)] = 0.9
     beta2: Annotated[Momentum, Usual(0.95, 0.999, log=False)] = 0.999
     weight_decay: Annotated[Decay, Usual(1e-3, 0.1)] = 0.01
