@@ -1,8 +1,9 @@
 """The program of the controller job: ``python -m nas.submit.controller RUN [--walltime S --started T]``.
 
 It goes on with the run until its budget is spent. Before its walltime, or warned by SIGUSR1, it begins nothing more,
-leaves, and has its job requeued; where that is not done it submits another controller. SIGTERM is a person's or a
-preemption: it leaves at once, and the batch system knows whether there is to be another.
+leaves, and has its job requeued; where that is not done it submits another controller; where the batch system does not
+answer, it asks again. SIGTERM is a person's or a preemption: it leaves at once, and the batch system knows whether
+there is to be another.
 
 Worker jobs stay over that, and find the next scheduler by its file; at the end of the search they are ended.
 """
@@ -10,10 +11,10 @@ Worker jobs stay over that, and find the next scheduler by its file; at the end 
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from nas import driver, plan, provenance, store
@@ -23,13 +24,15 @@ from nas.cluster.batch.run import Batch
 from nas.cluster.batch.systems import system
 from nas.cluster.settings import BATCH
 from nas.driver import Ended, Observer
-from nas.errors import Interrupted, NasError
+from nas.errors import Interrupted, NasError, RunHeld
 from nas.machine import Search
 from nas.plan import Plan
 from nas.report import status
 
 STOP_SHARE, STOP_MOST = 0.2, 120.0  # of its walltime, and seconds, before which a controller begins nothing more
 LEAVE_SHARE, LEAVE_MOST = 0.1, 60.0  # likewise, before which it leaves
+RETRY = 2.0  # seconds between two times that it asks to be begun again, where nobody answers
+TRIES = 600.0  # seconds for which it asks at most; its walltime may end it sooner
 SAY = 30.0  # seconds between two lines of progress
 
 
@@ -42,7 +45,8 @@ def main() -> None:
     early: list[float] = []  # a warning may come before there is a search to be told of it
     signal.signal(signal.SIGUSR1, lambda *_: early.append(time.monotonic()))
     try:
-        code = _go_on(arguments.folder, (early[0], early[0] + driver.GRACE) if early else _until(arguments))
+        until = (early[0], early[0] + driver.GRACE) if early else _until(arguments)
+        code = _go_on(arguments.folder, until, walltime.end(arguments, share=0.0, most=0.0))
     except NasError as error:
         _say(str(error))
         code = error.exit_code
@@ -52,10 +56,12 @@ def main() -> None:
 
 
 def _dismiss(folder: Path) -> None:
-    """Have no worker wait for a search that does not come; what failed may fail here, too."""
-    with suppress(NasError, OSError):
+    """Have no worker wait for a search that does not come; what fails here changes nothing about how it ended."""
+    try:
         if batch := Batch.of(folder):
             batch.dismiss()
+    except (NasError, OSError) as error:
+        _say(f"the worker jobs may still be there: {error}")
 
 
 def _until(arguments: argparse.Namespace) -> tuple[float, float]:
@@ -64,12 +70,13 @@ def _until(arguments: argparse.Namespace) -> tuple[float, float]:
     return stop, walltime.end(arguments, share=LEAVE_SHARE, most=LEAVE_MOST)
 
 
-def _go_on(folder: Path, until: tuple[float, float]) -> int:
+def _go_on(folder: Path, until: tuple[float, float], end: float) -> int:
+    """``end``: of the job, in time.monotonic()."""
     recorded = store.opening(folder, provenance.code())
     batch = Batch.prepare(folder)
     if plan.finished(recorded):
         _say(f"{folder} is finished; nothing is left to do")
-        batch.dismiss()
+        _dismiss(folder)
         return 0
     planned = plan.recorded_plan(folder, history=recorded, keep_jobs=True)
     try:
@@ -81,19 +88,40 @@ def _go_on(folder: Path, until: tuple[float, float]) -> int:
     except Interrupted as error:
         again, code = error.again, error.exit_code
         _say(str(error))
-    if again:
-        return _begin_again(batch, planned) or code
-    if code != Interrupted.exit_code:
-        batch.dismiss()
+    if again and planned.config.cluster.kind in BATCH:
+        return _have_it_begun_again(batch, planned, end)
+    if code != Interrupted.exit_code:  # by which who started this process sees that it is to be started again
+        _dismiss(folder)
     return code
 
 
-def _begin_again(batch: Batch, planned: Plan) -> int | None:
-    """Have the job requeued, which ends this process; else submit another one. The exit code that this asks for."""
-    store.require_last(batch.folder / "journal")  # else the job of this id is another process by now
+def _have_it_begun_again(batch: Batch, planned: Plan, end: float) -> int:
+    """The exit code that this asks for. A batch system that does not answer ends a job, and no run.
+
+    Raises:
+        RunHeld: the job has begun again already, and its id is another process's by now.
+    """
+    end, complaint = min(end, time.monotonic() + TRIES), ""
+    while True:
+        try:
+            store.require_last(batch.folder / "journal")
+            return _begin_again(batch, planned)
+        except RunHeld:
+            raise
+        except (NasError, OSError) as error:
+            if str(error) != complaint:
+                complaint = str(error)
+                _say(f"not begun again yet: {error}")
+        if time.monotonic() + RETRY >= end:
+            by = shlex.join(["nas", "resume", str(batch.folder), "--to", planned.config.cluster.kind])
+            _say(f"nobody goes on; that does: {by}")
+            return Interrupted.exit_code
+        time.sleep(RETRY)
+
+
+def _begin_again(batch: Batch, planned: Plan) -> int:
+    """Have the job requeued, which ends this process; else submit another one."""
     cluster = planned.config.cluster
-    if cluster.kind not in BATCH:
-        return None  # who started this process sees by its exit code that it is to be started again
     mine = system(cluster.kind)
     own = mine.own_job()
     if own and (code := mine.begin_again(own)) is not None:
@@ -101,7 +129,7 @@ def _begin_again(batch: Batch, planned: Plan) -> int | None:
         return code
     job = batch.submit(batch.job("controller", planned.config.name, cluster))
     _say(f"this job cannot be requeued; job {job} goes on")
-    return None
+    return Interrupted.exit_code
 
 
 def _how(ended: Ended) -> str:

@@ -12,6 +12,7 @@ import pytest
 from nas.cluster.batch.lsf import Lsf
 from nas.cluster.batch.pbs import Pbs
 from nas.cluster.batch.run import Batch
+from nas.cluster.batch.slurm import Slurm
 from nas.cluster.batch.system import Queued
 from nas.errors import InputError, SearchFailed
 from nas.submit import command
@@ -156,6 +157,14 @@ def test_a_controllers_own_job_begins_again_by_lsfs_word(stand_in, monkeypatch):
     assert Lsf().own_job() == "1201" and Lsf().begin_again("1201") == 75
     stand_in("qrerun", "", 159, "qrerun: Unauthorized Request 1201.cluster")
     assert Pbs().begin_again("1201.cluster") is None
+
+
+def test_a_job_of_slurms_that_waits_to_begin_again_already_is_not_put_beside_another(stand_in):
+    """An answer that was lost on the way, or a node failure that SLURM saw first."""
+    stand_in("scontrol", "", 1, "Job is pending execution for job 17")
+    assert Slurm().begin_again("17") == 75
+    stand_in("scontrol", "", 1, "Requested operation is presently disabled for job 17")
+    assert Slurm().begin_again("17") is None
 
 
 def test_a_run_that_moved_to_another_cluster_asks_only_what_is_there(stand_in, tmp_path, monkeypatch):

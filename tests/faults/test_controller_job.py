@@ -21,6 +21,7 @@ import pytest
 from nas import cli, store
 from nas.records import DriverTookOver
 
+pytestmark = pytest.mark.slow
 CONFIG = """
 name: queued
 space: digits_cnn
@@ -32,13 +33,15 @@ cluster: {kind: slurm, workers: 1, memory: 600M}
 """
 STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $@ of start ${{SLURM_RESTART_COUNT:-0}}" >>{folder}/calls
-[ -e {folder}/down ] && {{ echo "Unable to contact slurm controller (connect failure)" >&2; exit 1; }}
+if [ "$(grep -c ^scontrol {folder}/calls)" -le "$(cat {folder}/down 2>/dev/null || echo -1)" ]; then
+  echo "Unable to contact slurm controller (connect failure)" >&2; exit 1
+fi
 case "$0" in *sbatch) echo 99 ;; esac
 """
 
 
 class Slurm:
-    """Commands that do nothing, and a run that was submitted by them."""
+    """Commands that do nothing, and a run that was submitted by them. They fail up to the requeue that ``down`` says."""
 
     def __init__(self, folder: Path) -> None:
         self.run, self.calls_file, self.down = folder / "run", folder / "calls", folder / "down"
@@ -111,3 +114,26 @@ def test_a_controller_that_wakes_when_its_time_is_up_does_not_requeue_the_one_th
     assert slurm.requeues() == ["scontrol requeue 17 of start 1"]
     entries = store.read(slurm.run / "journal")
     assert [e.event.restart for e in entries if isinstance(e.event, DriverTookOver) and e.event.job] == [0, 1]
+
+
+def test_a_slurm_that_is_silent_for_a_moment_is_asked_again(slurm: Slurm) -> None:
+    controller = slurm.controller()
+    slurm.down.write_text("2")
+    controller.send_signal(signal.SIGUSR1)
+    said = controller.communicate(timeout=60)[0]
+    assert controller.returncode == 75, said
+    assert said.count("not begun again yet: SLURM refuses the job") == 1 and "connect failure" in said
+    assert "job 17 is requeued" in said
+    assert [call.split()[0] for call in slurm.calls()][-5:] == ["scontrol", "sbatch", "scontrol", "sbatch", "scontrol"]
+    assert not slurm.over()
+
+
+def test_a_slurm_that_stays_silent_ends_this_job_and_not_the_run(slurm: Slurm) -> None:
+    """The workers wait for who goes on, and the exit code is not that of a search that failed."""
+    controller = slurm.controller(NAS_TEST_TRIES="0")
+    slurm.down.write_text("99")
+    controller.send_signal(signal.SIGUSR1)
+    said = controller.communicate(timeout=60)[0]
+    assert controller.returncode == 75, said
+    assert f"nobody goes on; that does: nas resume {slurm.run} --to slurm" in said
+    assert not slurm.over() and not [call for call in slurm.calls() if call.startswith("scancel")]

@@ -79,7 +79,9 @@ class Slurm:
         return os.environ.get("SLURM_JOB_ID")
 
     def begin_again(self, job: str) -> int | None:
-        return None if command(["scontrol", "requeue", job]).returncode else Interrupted.exit_code
+        done = command(["scontrol", "requeue", job])
+        waits = "pending" in done.stderr + done.stdout  # it is to begin again already
+        return Interrupted.exit_code if waits or not done.returncode else None
 
 
 def _queued(job: str, role: str, state: str, reason: str, node: str) -> Queued:
