@@ -41,7 +41,7 @@ case "$0" in *sbatch) echo 99 ;; esac
 
 
 class Slurm:
-    """Commands that do nothing, and a run that was submitted by them. They fail up to the requeue that ``down`` says."""
+    """Commands that do nothing, and a run that was submitted by them. ``down``: up to which requeue they fail."""
 
     def __init__(self, folder: Path) -> None:
         self.run, self.calls_file, self.down = folder / "run", folder / "calls", folder / "down"
