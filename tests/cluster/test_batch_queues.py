@@ -159,6 +159,30 @@ def test_a_controllers_own_job_begins_again_by_lsfs_word(stand_in, monkeypatch):
     assert Pbs().begin_again("1201.cluster") is None
 
 
+@pytest.mark.parametrize(
+    ("reasons", "never"),
+    [
+        ("Priority Resources BeginTime Dependency Licenses Reservation ReqNodeNotAvail JobArrayTaskLimit", False),
+        ("PartitionDown PartitionInactive PartitionNodeLimit", False),  # also said while nodes are down
+        ("AssocMaxJobsLimit AssocMaxSubmitJobLimit AssocGrpCpuLimit AssocGrpNodeLimit AssocGrpGRES", False),
+        ("QOSMaxJobsPerUserLimit QOSMaxCpuPerUserLimit QOSMaxNodePerUserLimit QOSMaxSubmitJobPerUserLimit", False),
+        ("QOSMaxGRESPerUser QOSMaxMemoryPerUser QOSGrpCpuLimit QOSGrpJobsLimit QOSJobLimit QOSUsageThreshold", False),
+        ("MaxCpuPerAccount MaxJobsPerAccount", False),
+        ("BadConstraints PartitionTimeLimit PartitionConfig MaxMemPerLimit ReservationDeleted", True),
+        ("DependencyNeverSatisfied InvalidAccount InvalidQOS AccountNotAllowed QOSNotAllowed", True),
+        ("AssocMaxWallDurationPerJobLimit AssocMaxCpuPerJobLimit AssocMaxGRESPerNode", True),
+        ("QOSMaxWallDurationPerJobLimit QOSMaxNodePerJobLimit QOSMaxCpuPerNode QOSMaxGRESPerJob", True),
+        ("QOSMinCpuNotSatisfied QOSMinGRES QOSMinMemory", True),
+        ("JobHeldUser JobHeldAdmin JobHoldMaxRequeue launch_failed_requeued_held", True),
+    ],
+)  # fmt: skip
+def test_slurms_reasons_that_time_mends_are_told_from_those_that_it_does_not(stand_in, reasons, never):
+    """As SchedMD's page "Job Reason Codes" has them: a person cancels what can never start, and waits for the rest."""
+    tag = "nas-0123456789ab-workers"
+    stand_in("squeue", "".join(f"18_0|PENDING||{tag}|{reason}\n" for reason in reasons.split()))
+    assert {job.reason: job.never for job in Slurm().queue(TAGS)} == dict.fromkeys(reasons.split(), never)
+
+
 def test_a_job_of_slurms_that_waits_to_begin_again_already_is_not_put_beside_another(stand_in):
     """An answer that was lost on the way, or a node failure that SLURM saw first."""
     stand_in("scontrol", "", 1, "Job is pending execution for job 17")

@@ -20,12 +20,12 @@ from nas.errors import InputError, Interrupted, SearchFailed
 WARNING = 120  # seconds before its end at which a job whose walltime we do not know is warned
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"})
 THERE = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"})
-# Reasons for which a job waits that no passing of time mends.
+# Reasons for which a job waits that no passing of time mends (SchedMD's page "Job Reason Codes"): what it asks for is
+# more, or less, than one job may have, or somebody must act. What others hold or a node lacks at the moment is none.
 NEVER = re.compile(
-    r"BadConstraints|PartitionDown|PartitionInactive|PartitionNodeLimit|PartitionTimeLimit|PartitionConfig|"
-    r"DependencyNeverSatisfied|InvalidAccount|InvalidQOS|JobHeld(Admin|User)|AssocMax\w+|Assoc\w*PerJobLimit|"
-    r"QOS\w*PerJob\w*|QOSMax\w+Limit|AccountNotAllowed|QOSNotAllowed|.*never.*|launch_failed_requeued_held|"
-    r"launch failed requeued held"
+    r"BadConstraints|PartitionTimeLimit|PartitionConfig|MaxMemPerLimit|(Assoc|QOS)Max\w*Per(Job|Node)\w*|QOSMin\w+|"
+    r"DependencyNeverSatisfied|ReservationDeleted|Invalid(Account|QOS)|(Account|QOS)NotAllowed|"
+    r"JobHeld(Admin|User)|JobHoldMaxRequeue|launch[_ ]failed[_ ]requeued[_ ]held|.*never.*"
 )
 
 
