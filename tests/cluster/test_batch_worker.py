@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,9 @@ STEPS = 20
 class Jobs:
     """One worker at a time, and another when it ends, as a batch system has it that tops up."""
 
-    def __init__(self, folder: Path, walltimes: Iterator[float]) -> None:
-        self.folder, self.walltimes = folder, walltimes
+    def __init__(self, folder: Path, walltimes: Iterator[float], began: Callable[[], float] = time.time) -> None:
+        """``began``: when a job did; 0.0: when its worker's clock does."""
+        self.folder, self.walltimes, self.began = folder, walltimes, began
         self.process: subprocess.Popen[bytes] | None = None
         self.codes: list[int] = []
         self.over = threading.Event()
@@ -40,7 +41,7 @@ class Jobs:
             if not (self.folder / "cluster/scheduler.json").exists():
                 time.sleep(0.1)
                 continue
-            words = [str(self.folder / "cluster"), f"--walltime={next(self.walltimes)}", f"--started={time.time()}"]
+            words = [str(self.folder / "cluster"), f"--walltime={next(self.walltimes)}", f"--started={self.began()}"]
             with (self.folder / "workers.log").open("ab") as log:
                 command = [sys.executable, "-m", "nas.cluster.batch.worker", *words]
                 self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -93,6 +94,26 @@ def test_a_worker_that_must_go_has_its_trial_leave_its_state_and_the_next_goes_o
     assert set(jobs.codes) <= {0, 75}, "it did not end by itself"
     assert not list(run.rglob("state/*"))
     traces.none()
+
+
+def test_a_worker_begins_nothing_that_would_not_end_in_its_time(tmp_path: Path) -> None:
+    """Of an objective that leaves no state. Else the last attempt of each worker is cut off and made once more.
+
+    The first worker has time for hardly two trials. (Where it takes over a second to join there is nothing to see.)
+    """
+    run, jobs = tmp_path / "run", Jobs(tmp_path / "run", iter([3.2, *[3600.0] * 30]), began=float)
+    try:
+        nas.search(
+            SPACE, lambda candidate, context: time.sleep(1.5) or 1.0, trials=3, controller="random",
+            cluster={"kind": "script", "workers": 1}, run=run,
+        )  # fmt: skip
+    finally:
+        jobs.close()
+    trials = settled(run, 3).trials
+    assert [len(trial.attempts) for trial in trials.values()] == [1, 1, 1]
+    places = [trial.outcome.place for trial in trials.values()]
+    assert places.count(places[0]) == 1 or len({*places}) == 1, "the first worker began a second one"
+    assert jobs.codes[0] == 0 and "ended: released" in (run / "workers.log").read_text()
 
 
 def test_no_scheduler_is_waited_for_beyond_the_walltime(tmp_path: Path) -> None:
