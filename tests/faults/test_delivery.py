@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
+import random
 import shutil
-from collections import defaultdict
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,11 +18,16 @@ from typing import Any
 
 import pytest
 from aftermath import settled
+from distributed import Worker, WorkerPlugin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas import controllers, driver, results, store
+from nas.cluster import Executor
+from nas.cluster.connect import connect
+from nas.cluster.dask import DaskExecutor
 from nas.cluster.inline import InlineExecutor
+from nas.cluster.settings import ClusterSettings
 from nas.config import CallableConfig
 from nas.limits import Budget
 from nas.machine import Launch, Record, Search
@@ -141,15 +152,18 @@ def test_whatever_comes_in_whatever_order_each_trial_has_one_outcome(steps: list
     assert replayed.digest() == live.digest()
 
 
-def planned(trained: list[int]) -> Plan:
+def planned(objective: Any, connect: Callable[[Path], Executor], trials: int) -> Plan:
+    config = {"name": "line", "space": "line", "objective": "objective", "controller": "random",
+              "reward": {"maximize": "value"}, "budget": {"trials": trials}}  # fmt: skip
+    return Plan(CallableConfig.model_validate(config), Space.read(SPACE), objective, connect)
+
+
+def inline(trained: list[int]) -> Plan:
     def objective(candidate: Any, context: Any) -> float:
         trained.append(context.trial)
         return 0.9
 
-    config = {"name": "line", "space": "line", "objective": "objective", "controller": "random",
-              "reward": {"maximize": "value"}, "budget": {"trials": 1}}  # fmt: skip
-    connect = lambda folder: InlineExecutor(objective)  # noqa: E731
-    return Plan(CallableConfig.model_validate(config), Space.read(SPACE), objective, connect)
+    return planned(objective, lambda folder: InlineExecutor(objective), 1)
 
 
 FILES = [None, "torn", "good", "error", "lost"]
@@ -163,7 +177,7 @@ def outcome(attempt: int, what: str) -> Outcome:
 @pytest.fixture
 def run_with_three_lost_attempts(memory_path: Path) -> Path:
     """Of its only trial, each with a driver that was killed."""
-    run, plan = memory_path / "run", planned([])
+    run, plan = memory_path / "run", inline([])
     driver.begin(plan, run)
     for attempt in range(3):
         journal, _ = store.Journal.claim(run / "journal", now=1.0)
@@ -186,7 +200,7 @@ def test_of_the_results_of_several_attempts_the_first_one_that_says_something_co
         folder = str(run.absolute() / "trials/0")
         for number in order:
             write(Attempt(history.started.run, 0, number, {}, history.trials[0].proposal.hash, 1, folder), left[number])
-        driver.run(planned(trained), run)
+        driver.run(inline(trained), run)
         after = settled(run, 1).trials[0]
         counted = [n for n, what in enumerate(left) if what in OUTCOMES and settles(OUTCOMES[what])]
         if counted:
@@ -203,3 +217,54 @@ def write(attempt: Attempt, what: str | None) -> None:
     path = Path(attempt.folder) / str(attempt.attempt) / results.FILE
     if what == "torn":
         path.write_bytes(path.read_bytes()[:-9])
+
+
+# On the way from real workers ----------------------------------------------------------------------------------------
+
+
+class Stutter(WorkerPlugin):  # type: ignore[misc]
+    """Has a worker say all things twice, both times when it comes to it: also what it reported after how it ended."""
+
+    def setup(self, worker: Worker) -> None:
+        say, chance = worker.log_event, random.Random(worker.address)
+
+        def stutter(topic: str, message: Any) -> None:
+            for latest in (0.1, 0.4):
+                threading.Timer(chance.uniform(0.0, latest), say, (topic, message)).start()
+
+        worker.log_event = stutter
+
+
+def test_what_real_workers_say_twice_and_in_any_order_counts_once(tmp_path: Path) -> None:
+    """The attempt of one is lost, too: what is still said of it comes when its trial is made once more."""
+    executors: list[DaskExecutor] = []
+    heard: list[list[Any]] = []
+
+    def objective(candidate: Any, context: Any) -> float:
+        for step in (1, 2, 3):
+            context.report(step, {"value": step / 10})
+        if context.trial == 5 and not (tmp_path / "lost").exists():
+            (tmp_path / "lost").touch()
+            os.kill(os.getppid(), signal.SIGKILL)  # its fork server, and with it this process
+            time.sleep(60)
+        return 0.9
+
+    def connected(folder: Path) -> Executor:
+        executor = connect(ClusterSettings(workers=2), objective, folder=folder)
+        executor.client.register_plugin(Stutter())  # type: ignore[attr-defined]
+        executors.append(executor)  # type: ignore[arg-type]
+        return executor
+
+    def observe(search: Search, now: float) -> None:
+        if search.history.tally["completed"] >= 11:
+            heard[:] = [message for _, message in executors[0].client.get_events(executors[0].name)]
+
+    driver.run(planned(objective, connected, 12), tmp_path / "run", observe)
+    history = settled(tmp_path / "run", 12)
+    assert [len(trial.attempts) for trial in history.trials.values()] == [1] * 5 + [2] + [1] * 6
+    answered: Counter[str] = Counter()
+    late = 0
+    for what, key, *_ in heard:
+        answered[key] += what == "answered"
+        late += what == "reported" and answered[key] > 0
+    assert list(answered.values()).count(2) >= 8 and late, "nothing came twice, or all of it in order"
