@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from behaviours import behave
+from required import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
 
 from nas.cluster import Executor
 from nas.cluster.connect import connect

@@ -2,6 +2,7 @@
 
 import pytest
 from aftermath import Traces, traces  # noqa: F401 - a fixture
+from required import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
 
 
 @pytest.fixture(autouse=True)

@@ -1,28 +1,19 @@
 """One SLURM for all tests of this folder; where none can be started they are skipped, with the reason.
 
-Where NAS_SLURM_REQUIRED is set, as in CI, a skipped test fails, whatever it was skipped for.
+In CI a skipped test of this folder fails, whatever it was skipped for; see required.py.
 """
 
 import json
-import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import pytest
 from aftermath import traces  # noqa: F401 - a fixture
+from required import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
 from slurm_cluster import SlurmCluster, lacking
 from submitted_runs import CONFIG
 
 from nas import cli
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.skipped and os.environ.get("NAS_SLURM_REQUIRED"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, which is a failure where NAS_SLURM_REQUIRED is set: {report.longrepr}"
-    return report
 
 
 @pytest.fixture(scope="session")
