@@ -62,6 +62,29 @@ def test_workers_are_jobs_that_come_share_the_trials_are_replaced_and_go(slurm, 
         assert (tmp_path / "run" / "cluster" / path).stat().st_mode & 0o777 == mode
 
 
+def test_a_worker_that_has_nothing_to_do_at_the_end_is_released(slurm, tmp_path):
+    """While the last trial runs on: else all nodes of a run are held, and paid for, until its longest trial is over."""
+    known, run = set(slurm.states()), tmp_path / "run"
+    ended: dict[str, str] = {}
+
+    def observe(search, now):
+        if search.history.tally["completed"] == 2 and search.history.running:
+            ended.update((job, state) for job, state in slurm.states().items() if job not in known)
+            if "COMPLETED" in ended.values():
+                (tmp_path / "released").touch()
+
+    numbers = space(0.2)
+    numbers["hyperparameters"] |= {"until": str(tmp_path / "released"), "after": 1}
+    nas.search(
+        numbers, wait_for_a_file, trials=3, controller="random", run=run, observe=observe,
+        cluster={"kind": "slurm", "memory": "300M", "time": 10, "workers": 2},
+    )  # fmt: skip
+    settled(run, 3)
+    assert sorted(ended.values()) == ["COMPLETED", "RUNNING"], "nobody was released, or was asked for again"
+    idle = next(job for job, state in ended.items() if state == "COMPLETED")
+    assert "ended: released" in (run / f"logs/workers-{idle}.log").read_text()
+
+
 def test_trials_of_workers_that_slurm_ends_or_warns_go_on_where_they_were(slurm, tmp_path):
     """SIGTERM to every process of one worker's job, and SIGUSR1 to the other's: no step is made twice."""
     told: list[str] = []
