@@ -62,6 +62,14 @@ def test_workers_are_jobs_that_come_share_the_trials_are_replaced_and_go(slurm, 
         assert (tmp_path / "run" / "cluster" / path).stat().st_mode & 0o777 == mode
 
 
+def test_the_command_has_its_workers_from_slurm(nas_command, slurm, tmp_path):
+    """By the flag alone, of a config that says nothing of SLURM but how large a worker is."""
+    known, run = set(slurm.states()), tmp_path / "run"
+    nas_command("search", "queued.yaml", "--cluster", "slurm", "--run", run, "--set", "budget.trials=2")
+    settled(run, 2)
+    assert len(set(slurm.states()) - known) == 2 and active(slurm) == {}
+
+
 def test_a_worker_that_has_nothing_to_do_at_the_end_is_released(slurm, tmp_path):
     """While the last trial runs on: else all nodes of a run are held, and paid for, until its longest trial is over."""
     known, run = set(slurm.states()), tmp_path / "run"
