@@ -151,7 +151,7 @@ def _pool(tournament: Tournament, processes: int) -> Iterator[ProcessPoolExecuto
 def _begin(tournament: Tournament, parent: int) -> None:
     """In a child: it dies with its parent, which alone hears Ctrl-C."""
     global _tournament
-    from nas.cluster.forkserver import die_with_parent
+    from nas.cluster.signals import die_with_parent
 
     _tournament = tournament
     signal.signal(signal.SIGINT, signal.SIG_IGN)

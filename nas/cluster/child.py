@@ -24,7 +24,7 @@ import cloudpickle
 
 from nas import results
 from nas.cluster.attempts import Heard, run_attempt
-from nas.cluster.forkserver import WARNINGS, leave_terminal_signals_to_driver
+from nas.cluster.signals import TERMINAL, WARNINGS, leave_to_driver
 from nas.errors import DiskFailed
 from nas.objective import Context, Objective
 from nas.records import Attempt, Failed, Outcome
@@ -151,7 +151,7 @@ def _be_the_first_to_go() -> None:
     """When the host runs out of memory, the kernel is to take this process, not the worker or the driver."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    leave_terminal_signals_to_driver()
+    leave_to_driver(*TERMINAL)
 
 
 @contextlib.contextmanager

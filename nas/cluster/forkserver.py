@@ -14,7 +14,6 @@ server, by PR_SET_PDEATHSIG too.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -27,11 +26,11 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
+from nas.cluster.signals import TERMINAL, WARNINGS, die_with_parent, leave_to_driver, wake_when_parent_ends
+
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from nas.cluster.forkserver import main; main()"
 CLOSE_LIMIT = 1.0  # seconds
-WARNINGS = (signal.SIGTERM, signal.SIGUSR1)  # of a batch system: to all processes of a job, some time before SIGKILL
 _FORK, _KILL = b"fork", b"kill"
-_PR_SET_PDEATHSIG = 1
 
 
 class ForkServerError(Exception):
@@ -102,9 +101,7 @@ def main() -> None:
     """``argv``: sys.path as JSON, the control socket's descriptor, the worker's pid, modules to import."""
     descriptor, parent, *preload = sys.argv[2:]
     die_with_parent(int(parent))
-    leave_terminal_signals_to_driver()
-    for number in WARNINGS:
-        signal.signal(number, signal.SIG_IGN)  # the worker says what is to end; the child may yet leave its state
+    leave_to_driver(*TERMINAL, *WARNINGS)
     sys.argv[:] = [""]
     for module in preload:
         with contextlib.suppress(Exception):  # the objective that needs it will say so better
@@ -115,29 +112,6 @@ def main() -> None:
     gc.freeze()  # what is imported is never garbage: collections in children skip it, and leave its pages shared
     wake_when_parent_ends()  # from here on the socket tells, and leaves time to end what a child has started
     serve(socket.socket(fileno=int(descriptor)), nas.cluster.child.serve)
-
-
-def leave_terminal_signals_to_driver() -> None:
-    """Ignore Ctrl-C and a hang-up. A terminal's own do not get here, to another session; those of a script might."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel SIGKILL this process when its parent (the thread that started it) ends."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it had ended before we asked
-        os._exit(1)
-
-
-def wake_when_parent_ends() -> None:
-    """Have the kernel send SIGCONT then: who is stopped would not hear the end of a pipe, and stay for ever."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
-
-
-def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value):
-        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def serve(control: socket.socket, run_child: object) -> None:

@@ -35,6 +35,7 @@ from nas import results
 from nas.cluster.attempts import recorded
 from nas.cluster.child import Boot, Idle, Report, Stop, Work, host, place, resident
 from nas.cluster.forkserver import ForkServer, ForkServerError
+from nas.cluster.signals import ASKED_TO_END
 from nas.errors import InputError
 from nas.objective import Objective
 from nas.records import MACHINE_FAILURES, Attempt, Failed, FailureKind, Outcome, Succeeded
@@ -45,8 +46,6 @@ BOOT_LIMIT = 300.0  # seconds for the imports of a new child; a cold network dis
 GROWTH = 1.5  # of idle memory since the child's first attempt ...
 GROWTH_FLOOR = 64 << 20  # ... and by at least so many bytes: then it has kept something, and is retired
 KILLED_TOGETHER = 0.5  # seconds between the first and the last process of one kill of everything
-# What people, shutdowns and batch systems send; these last send SIGUSR1 or SIGUSR2 as a warning before.
-ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2})
 LOG_TAIL = 4000  # bytes of log.txt that stand in for a traceback
 
 OnReport = Callable[[int, Mapping[str, float]], None]

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import sys
 import threading
 from pathlib import Path
 
-from nas.cluster.forkserver import WARNINGS, leave_terminal_signals_to_driver, wake_when_parent_ends
+from nas.cluster.signals import TERMINAL, WARNINGS, leave_to_driver, wake_when_parent_ends
 
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from nas.cluster.worker import main; main()"
 
@@ -28,10 +27,8 @@ CONFIG = {
 def main() -> None:
     """Serve until the scheduler closes the worker or the driver goes."""
     address, name, folder = sys.argv[2:]
-    leave_terminal_signals_to_driver()
+    leave_to_driver(*TERMINAL, *WARNINGS)
     wake_when_parent_ends()
-    for number in WARNINGS:
-        signal.signal(number, signal.SIG_IGN)  # the driver hears them too, and says what is to be done
     threading.Thread(target=_end_with_driver, args=[folder], daemon=True).start()
     import dask
 

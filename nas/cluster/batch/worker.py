@@ -32,6 +32,7 @@ from nas.cluster.batch import walltime
 from nas.cluster.batch.jobs import OVER, SCHEDULER_FILE
 from nas.cluster.batch.walltime import TERM_GRACE
 from nas.cluster.scratch import Scratch
+from nas.cluster.signals import TERMINAL, leave_to_driver
 from nas.cluster.worker import CONFIG
 from nas.errors import Interrupted, NasError
 
@@ -171,8 +172,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     loop, tasks = asyncio.get_running_loop(), set()
     loop.add_signal_handler(signal.SIGUSR1, member.finish)
     loop.add_signal_handler(signal.SIGTERM, lambda: tasks.add(loop.create_task(member.leave())))
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    leave_to_driver(*TERMINAL)
     tasks.add(loop.create_task(member.watch_the_clock()))
     try:
         log.info("ended: %s", await member.serve())
