@@ -46,7 +46,7 @@ from nas.controllers.random import RandomController  # noqa: E402
 from nas.instructions import Launch, Record  # noqa: E402
 from nas.limits import Budget  # noqa: E402
 from nas.machine import Search  # noqa: E402
-from nas.proposals import Proposals  # noqa: E402
+from nas.originals import Originals  # noqa: E402
 from nas.records import (  # noqa: E402
     Answered,
     CandidateFailure,
@@ -97,7 +97,7 @@ def search_of(name: str, *, fed: bool = False) -> Search:
         Fed(controller, RandomController(space, 2)) if fed else controller,
         partial(reward.compute, RewardSettings(maximize="accuracy")),
         Budget(),
-        Proposals(space.count().exact),
+        Originals(space.count().exact),
     )
 
 

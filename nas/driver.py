@@ -36,8 +36,8 @@ from nas.latecomers import Latecomers
 from nas.limits import Budget, Stop
 from nas.machine import Search
 from nas.objective import Context, evaluate, resumable
+from nas.originals import Originals
 from nas.plan import Plan, going_on
-from nas.proposals import Proposals
 from nas.records import (
     Adopted,
     Answered,
@@ -207,7 +207,7 @@ def machine(plan: Plan) -> Search:
         controller,
         partial(reward.compute, config.reward),
         Budget(budget.trials, budget.time, budget.device_seconds, budget.epochs),
-        Proposals(assignments),
+        Originals(assignments),
         Stop(target, stop.patience, stop.device_seconds),
         whole_length(config.scheduler, plan.epochs),
         Wanted(config.replicate.top, config.replicate.seeds),

@@ -32,7 +32,7 @@ from nas.history import AttemptRecord, History, Trial, epochs_of
 from nas.incumbents import Incumbents
 from nas.instructions import AskToStop, Cancel, End, Forget, Instruction, Launch, Record
 from nas.limits import Budget, Stop
-from nas.proposals import Proposals
+from nas.originals import Originals
 from nas.records import (
     MACHINE_FAILURES,
     Adopted,
@@ -82,7 +82,7 @@ class Search:
     controller: Controller
     reward: Callable[[Mapping[str, float], float], Reward]  # of metrics and seconds; InputError where one is missing
     budget: Budget
-    proposals: Proposals = field(default_factory=Proposals)
+    originals: Originals = field(default_factory=Originals)
     stop: Stop = field(default_factory=Stop)
     full_length: int | None = None  # epochs of a whole attempt, where they are known
     replicate: replication.Wanted = field(default_factory=replication.Wanted)
@@ -260,7 +260,7 @@ class Search:
                 if isinstance(proposal, Exhausted):
                     self._nothing_left = proposal.reason
                     continue  # what paused may go on
-                self._record(Proposed(proposal, self.proposals.original(proposal)), now, out)
+                self._record(Proposed(proposal, self.originals.of(proposal)), now, out)
                 self._settle(now, out)
             elif copied := self._to_copy(now):
                 trial, one = copied
@@ -352,7 +352,7 @@ class Search:
         elif not self._waiting and (why := self._stops(now)):
             self._end(End("stopped", f"{why}; a stop that is farther goes on"), now, out)
         elif not self._waiting and self._trials_are_up():
-            done = f"{self.proposals.counted:,} trials are done (budget.trials)"
+            done = f"{self.originals.counted:,} trials are done (budget.trials)"
             self._end(End("budget", f"{done}; a larger budget goes on"), now, out)
         elif not self._waiting and self._exhausted():
             self._end(End("exhausted", self._exhausted()), now, out)
@@ -410,7 +410,7 @@ class Search:
         return self._trials_are_up() or bool(self._stops(now) or self._exhausted())
 
     def _trials_are_up(self) -> bool:
-        return self.budget.trials is not None and self.proposals.counted >= self.budget.trials
+        return self.budget.trials is not None and self.originals.counted >= self.budget.trials
 
     def _stops(self, now: float) -> str:
         return self.stop.holds(self.incumbents, self.history, now)
@@ -420,7 +420,7 @@ class Search:
         return self.budget.time_is_up(self.history, now) or self.budget.epochs_are_up(self.history)
 
     def _exhausted(self) -> str:
-        return self._nothing_left or self.proposals.exhausted()
+        return self._nothing_left or self.originals.exhausted()
 
     # Being told ------------------------------------------------------------------------------------------------------
 
@@ -485,7 +485,7 @@ class Search:
     def _proposed(self, event: Proposed) -> None:
         proposal = event.proposal
         self.controller.began(proposal)
-        self.proposals.add(event)
+        self.originals.add(event)
         if event.duplicate_of is not None:
             self._duplicates.setdefault(event.duplicate_of, []).append(proposal.number)
             self._unsettled.add(proposal.number)
@@ -549,7 +549,7 @@ class Search:
                     self.scheduler.ended(trial.number, None)
                     self.incumbents.failed(trial, charged=charged)
                     if not charged:
-                        self.proposals.forget(trial.proposal)
+                        self.originals.forget(trial.proposal)
                 if charged:
                     self.controller.tell(trial.proposal, CandidateFailure(kind, again=trial.since > 0))
 
@@ -570,7 +570,7 @@ class Search:
             "recent": list(self._recent),
             "diagnosis": self._diagnosis,
             "closed": self._closed,
-            "proposals": self.proposals.save(),
+            "originals": self.originals.save(),
             "incumbents": self.incumbents.save(),
             "scheduler": self.scheduler.save(),
             "stragglers": self.stragglers.save() if self.stragglers else [],
@@ -585,7 +585,7 @@ class Search:
         self._duplicates = dict(data["duplicates"])
         self._recent = deque(((trial, how) for trial, how in data["recent"]), RECENT)
         self._diagnosis, self._closed = data["diagnosis"], data["closed"]
-        self.proposals.load(data["proposals"])
+        self.originals.load(data["originals"])
         self.incumbents.load(data["incumbents"])
         self.scheduler.load(data["scheduler"])
         if self.stragglers:

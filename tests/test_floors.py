@@ -35,7 +35,7 @@ FLOORS = {
         "schedulers",
         "limits",
         "incumbents",
-        "proposals",
+        "originals",
         "machine",
         "instructions",
         "verdict",

@@ -15,7 +15,7 @@ from nas.errors import InputError
 from nas.instructions import Instruction, Record
 from nas.limits import Budget
 from nas.machine import Search
-from nas.proposals import Proposals
+from nas.originals import Originals
 from nas.records import Outcome, Succeeded, TrialEnded
 from nas.reward import compute
 
@@ -89,7 +89,7 @@ def play(recorded: Recorded, controller: Controller, seed: int) -> Trace:
         controller=controller,
         reward=partial(compute, recorded.wish),
         budget=Budget(protocol.evaluations, recorded.budget_seconds),
-        proposals=Proposals(_assignments(recorded)),
+        originals=Originals(_assignments(recorded)),
     )
     played = _Played(recorded, search, seed)
     Simulation(

@@ -13,7 +13,7 @@ from nas import controllers
 from nas.instructions import Cancel, End, Instruction, Launch, Record
 from nas.limits import Budget
 from nas.machine import Search
-from nas.proposals import Proposals
+from nas.originals import Originals
 from nas.records import (
     Answered,
     AttemptAnswered,
@@ -52,7 +52,7 @@ def machine(
         controllers.make(controllers.parse(controller), read, 1),
         partial(compute, RewardSettings(maximize="value")),
         Budget(trials, seconds),
-        Proposals(read.count().exact),
+        Originals(read.count().exact),
     )
     search.apply(HOST, 0.0)
     return search

@@ -120,7 +120,7 @@ def test_a_time_budget_cuts_replicates_off_and_a_larger_one_goes_on_with_them() 
     )
     again = machine(trials=4, seconds=100.0)
     again.replicate = Wanted(2, 2)
-    again.history, again.proposals.counted = search.history, 4
+    again.history, again.originals.counted = search.history, 4
     again.apply(HOST, 30.0)
     assert launches(again.handle(SlotsChanged(1), 31.0)) == [(3, 2, False)], "attempt 1 of trial 3 was cut off"
 

@@ -1,5 +1,7 @@
-"""What has been proposed: which proposals repeat an earlier one, how many the budget pays for, and whether new ones may
-come at all. A function of the journal.
+"""Which trials are trained for which candidates, and how many proposals only repeat one of these.
+
+A budget of trials counts the originals; where nothing but repeats is to be expected, the space is exhausted. A function
+of the journal.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ DUPLICATES_IN_A_ROW = 1_000  # proposals that repeat earlier ones before a space
 
 
 @dataclass(slots=True)
-class Proposals:
+class Originals:
     assignments: int | None = None  # distinct draws, where the space has a finite count
     counted: int = 0  # trials that the budget pays for
     _original: dict[str, int] = field(default_factory=dict)  # hash -> the trial that is trained for it
@@ -22,7 +24,7 @@ class Proposals:
     _assigned: dict[str, None] = field(default_factory=dict)
     _repeats: int = 0  # duplicates since the last new candidate
 
-    def original(self, proposal: Proposal) -> int | None:
+    def of(self, proposal: Proposal) -> int | None:
         """The trial that is trained for the same candidate."""
         return self._original.get(proposal.hash)
 
