@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from nas import controllers, documents, schedulers, shipped
+from nas.amounts import Seconds
 from nas.cluster.settings import ClusterSettings
 from nas.controllers.settings import RLSettings, Settings
 from nas.documents import Document
@@ -57,8 +58,8 @@ class BudgetSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trials: Annotated[int, Field(ge=1)] | None = None  # that are trained; duplicates are not counted
-    time: Annotated[documents.Seconds, Field(gt=0)] | None = None  # summed active time
-    device_seconds: Annotated[documents.Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
+    time: Annotated[Seconds, Field(gt=0)] | None = None  # summed active time
+    device_seconds: Annotated[Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
     epochs: Annotated[int, Field(ge=1)] | None = None  # that all attempts trained, summed
 
     @model_validator(mode="before")
@@ -93,7 +94,7 @@ class StopSettings(BaseModel):
 
     reward: Target | None = None  # that one trial reaches; by objective, in its metric's own unit
     patience: Annotated[int, Field(ge=1)] | None = None  # trials in a row without a new best, or a growing front
-    device_seconds: Annotated[documents.Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
+    device_seconds: Annotated[Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
 
     def target(self, reward: RewardSettings) -> Vector | None:
         """What the vector of a reward is to reach in every place. Raises InputError where ``reward`` has no such."""
@@ -194,7 +195,7 @@ class CallableConfig(RunConfig):
     """A run from Python: its objective is a callable, of which only the name is recorded."""
 
     objective: str
-    deadline: Annotated[documents.Seconds, Field(gt=0)] | None = None  # for one attempt
+    deadline: Annotated[Seconds, Field(gt=0)] | None = None  # for one attempt
 
 
 class Config(RunConfig):

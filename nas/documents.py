@@ -498,7 +498,7 @@ _SAID_ALONE = ("extra_forbidden", "missing", "value_error", "assertion_error")
 def _problem(model: type[Any], document: Document, at: KeyPath, data: Any, errors: list[Any]) -> Problem:
     """Of one value. Several errors: it fits no branch of a union."""
     error = errors[0]
-    path, shown = _document_path(data, error["loc"]), _shown(error["input"])
+    path, given = _document_path(data, error["loc"]), shown(error["input"])
     last = str(error["loc"][-1]) if error["loc"] else ""
     match error["type"]:
         case "extra_forbidden":
@@ -507,13 +507,13 @@ def _problem(model: type[Any], document: Document, at: KeyPath, data: Any, error
         case "missing":
             return document.problem((*at, *path), f"the key '{last}' is missing")
         case "literal_error" | "enum" if len(errors) == 1:
-            return document.problem((*at, *path), f"{shown} is not allowed{hint(error['input'], _words(error))}")
+            return document.problem((*at, *path), f"{given} is not allowed{hint(error['input'], _words(error))}")
         case "value_error" | "assertion_error":
             message = str(error["ctx"]["error"])
-            alone = isinstance(error["input"], Mapping | list) or shown.strip("'") in message
-            return document.problem((*at, *path), message if alone else f"{shown}: {message}")
+            alone = isinstance(error["input"], Mapping | list) or given.strip("'") in message
+            return document.problem((*at, *path), message if alone else f"{given}: {message}")
     should = ", or ".join(dict.fromkeys(map(_should, errors)))
-    return document.problem((*at, *path), f"{shown} is wrong here: it should {should}")
+    return document.problem((*at, *path), f"{given} is wrong here: it should {should}")
 
 
 def _should(error: Any) -> str:
@@ -529,7 +529,8 @@ def _words(error: Any) -> list[str]:
     return re.findall(r"'([^']*)'", error["ctx"]["expected"])
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """As a message says it."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -572,68 +573,3 @@ def _keys_at(annotation: Any, location: tuple[str | int, ...]) -> set[str]:
     bare = [get_args(a)[0] if get_origin(a) is Annotated else a for a in arguments]  # a tagged union's branches
     branches = [a for a in bare if getattr(a, "__name__", "") == (location[0] if location else None)]
     return set().union(*(_keys_at(branch, location[len(branches) > 0 :]) for branch in branches or arguments))
-
-
-# Durations and sizes -------------------------------------------------------------------------------------------------
-
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"": 1, "B": 1} | {
-    unit + tail: base**power
-    for power, unit in enumerate("KMGT", start=1)
-    for tail, base in (("", 1024), ("i", 1024), ("iB", 1024), ("B", 1000))
-}
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
-
-
-def parse_seconds(value: object) -> float:
-    """Seconds, from a number or from text such as ``90s``, ``10m``, ``1.5h``, ``1h30m``, ``2d``. Raises ValueError."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        total = float(value)
-    else:
-        text = value.strip() if isinstance(value, str) else ""
-        parts = _AMOUNT.findall(text)
-        if not parts or "".join(_AMOUNT.split(text)[::3]) or any(unit not in _SECONDS for _, unit in parts):
-            raise ValueError(f"{_shown(value)} is not a duration; write seconds, or 90s, 10m, 1.5h, 1h30m, 2d")
-        total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if not (math.isfinite(total) and total >= 0):
-        raise ValueError(f"{_shown(value)} is not a duration; it must be 0 or more")
-    return total
-
-
-def parse_bytes(value: object) -> int:
-    """Bytes, from a number or from text such as ``512M``, ``4G``, ``1.5GiB`` (1024), ``4GB`` (1000); or ValueError."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        total = float(value)
-    else:
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", value.strip() if isinstance(value, str) else "")
-        if not found or found[2] not in _BYTES:
-            raise ValueError(f"{_shown(value)} is not a size; write bytes, or 512M, 4G, 1.5GiB, 4GB")
-        total = float(found[1]) * _BYTES[found[2]]
-    if not (math.isfinite(total) and total >= 0 and total == int(total)):
-        raise ValueError(f"{_shown(value)} is not a size; it must be a whole number of bytes, 0 or more")
-    return int(total)
-
-
-class _Parsed:
-    """Lets pydantic parse a field with one of the functions above, without importing pydantic here.
-
-    ``pattern``: what its text looks like, for JSON Schema.
-    """
-
-    def __init__(self, parse: Any, pattern: str, example: str) -> None:
-        self.parse = parse
-        self.text = {"type": "string", "pattern": pattern, "examples": [example]}
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(self.parse, handler(source))
-
-    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> Any:
-        return {"anyOf": [{"type": "number", "minimum": 0}, self.text]}
-
-
-_DURATION = rf"^\s*([0-9]+(\.[0-9]+)?\s*({'|'.join(_SECONDS)})\s*)+$"
-_SIZE = rf"^\s*[0-9]+(\.[0-9]+)?\s*({'|'.join(unit for unit in _BYTES if unit)})?\s*$"
-Seconds = Annotated[float, _Parsed(parse_seconds, _DURATION, "10m")]
-Bytes = Annotated[int, _Parsed(parse_bytes, _SIZE, "4G")]

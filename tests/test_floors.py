@@ -28,6 +28,7 @@ FLOORS = {
         "correlation",
         "durable",
         "documents",
+        "amounts",
         "space",
     },
     1: {

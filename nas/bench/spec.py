@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from nas import documents, shipped
-from nas.documents import Document, Seconds
+from nas.amounts import Seconds
+from nas.documents import Document
 from nas.errors import InputError
 from nas.reward import MOST_OBJECTIVES, Direction
 

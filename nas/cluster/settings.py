@@ -19,8 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from nas.amounts import Bytes, parse_seconds
 from nas.cluster import options
-from nas.documents import RECORDED, Bytes, parse_seconds
+from nas.documents import RECORDED
 
 Kind = Literal[
     "local", "inline", "address", "scheduler_file", "jobqueue", "ssh",

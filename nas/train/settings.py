@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from nas.documents import Seconds, hint
+from nas.amounts import Seconds
+from nas.documents import hint
 
 LARGEST_SIZE = 2**31 - 1  # of anything that is counted: products of a few of them are still finite floats
 REFERENCE_BATCH = 256  # the batch for which a learning rate is meant, where it is scaled (Goyal et al. 2017)

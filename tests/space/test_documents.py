@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from nas import documents
-from nas.documents import Bytes, Seconds, parse_bytes, parse_seconds
+from nas.amounts import Bytes, Seconds, parse_bytes, parse_seconds
 from nas.errors import InputError
 
 
