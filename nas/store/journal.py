@@ -259,11 +259,11 @@ def _holder(folder: Path) -> tuple[DriverTookOver, Path] | None:
     heartbeat = _heartbeat(folder, epoch)
     if not epoch or liveness.released(heartbeat):
         return None
-    first, last = _ends(segments.path_of(folder, epoch))
     try:
+        first, last = _ends(segments.path_of(folder, epoch))
         driver = segments.entry(first, epoch).event
-    except ValueError:
-        return None
+    except (OSError, ValueError):
+        return None  # whoever goes on to read it says why it cannot be read
     with contextlib.suppress(ValueError):
         if isinstance(segments.entry(last, epoch).event, RunEnded):
             return None

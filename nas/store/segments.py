@@ -134,10 +134,21 @@ def _segment(
     if not whole and not salvage:
         raise InputError(
             f"{path}: damaged at byte {offset} (line {len(entries) + 1}), before the journal's end. "
-            f"`nas resume {folder.parent} --salvage` goes on from the {len(entries):,} sound lines before it; "
-            "finished trials are then found again by their result files"
+            f"{_remedy(folder.parent, epoch, len(entries))}"
         )
     return segment
+
+
+def _remedy(run: Path, epoch: int, sound: int) -> str:
+    """What a person can do about damage in the journal of ``run``, after so many sound lines of a segment."""
+    if run.parent.name == "audit":  # see folder.py; it is gone on with by a command that salvages nothing
+        return f"Remove {run}, and `nas audit` trains that sample again"
+    if epoch == 1 and not sound:
+        return "Nothing before it is sound, and there is nothing to go on with: give another --run DIR"
+    return (
+        f"`nas resume {run} --salvage` goes on from what is sound before it; finished trials are then found again by "
+        "their result files"
+    )
 
 
 def _skipped(file: BinaryIO, covered: Covered) -> tuple[hashlib._Hash, Event]:

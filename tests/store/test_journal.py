@@ -12,7 +12,7 @@ import pytest
 from nas.durable import seal
 from nas.errors import DiskFailed, InputError, RunHeld
 from nas.records import AttemptStarted, DriverTookOver, Proposal, Proposed, RunEnded, TrialReported
-from nas.store import Journal, liveness, read, require_last
+from nas.store import Journal, alive, liveness, read, require_last
 
 
 def proposed(number: int) -> Proposed:
@@ -70,6 +70,29 @@ def test_damage_before_sound_lines_is_refused_with_its_offset_and_salvage_keeps_
     writer.close()
     assert [entry.event for entry in entries[:-1]] == events[:3]
     assert [entry.event for entry in read(tmp_path)] == [*events[:3], entries[-1].event, proposed(99)]
+
+
+@pytest.mark.parametrize(
+    ("folder", "remedy"),
+    [
+        ("run", "nothing to go on with: give another --run DIR"),
+        ("run/audit/4", r"Remove \S+run/audit/4, and `nas audit`"),
+    ],
+)
+def test_the_remedy_for_damage_is_one_that_helps(tmp_path: Path, folder: str, remedy: str) -> None:
+    """Salvage of nothing ends in "start it", and to start it was refused: damaged. An audit is not salvaged."""
+    journal = tmp_path / folder / "journal"
+    journal.mkdir(parents=True)
+    (journal / "000001.jsonl").write_text("no journal\n")
+    with pytest.raises(InputError, match=remedy):
+        read(journal)
+
+
+def test_a_journal_that_cannot_be_opened_has_no_driver_and_is_refused_by_whoever_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "000001.jsonl").mkdir()
+    assert not alive(tmp_path)
+    with pytest.raises(InputError, match="Is a directory"):
+        read(tmp_path)
 
 
 def test_damage_in_an_earlier_segment_is_refused_too(tmp_path: Path) -> None:
