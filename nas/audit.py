@@ -39,6 +39,7 @@ from nas.reward import RewardSettings, compute
 from nas.schedulers.settings import NoneSettings
 from nas.train import metrics
 from nas.train.plugin_files import Plugin
+from nas.train.settings import LARGEST_SIZE
 
 FOLDER = "audit"
 LOW = 0.5  # of Kendall's tau-b: three pairs in four ordered alike. Below it, ranks are not to be relied on
@@ -191,6 +192,8 @@ def _ranked(history: History, settings: RewardSettings, folder: Path) -> list[Ro
 def _length(config: Config, ranked: Sequence[Row], wanted: int | None) -> tuple[int, str]:
     """Epochs of a full training, and why so many. Raises InputError where the search trained no less."""
     usual = config.train.epochs
+    if wanted is not None and wanted > LARGEST_SIZE:
+        raise InputError(f"--epochs {wanted}: no training is longer than {LARGEST_SIZE:,} epochs")
     cut_short = any(_epochs(row, config) < usual for row in ranked)
     if wanted is None:
         if cut_short:

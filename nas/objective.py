@@ -141,6 +141,10 @@ def _as_metrics(result: Any) -> dict[str, float]:
     if isinstance(result, Mapping):
         if not result:
             raise TypeError(f"the objective returned an empty mapping; {_MAY_RETURN}")
+        if odd := [name for name in result if not (str(name) and str(name).isprintable())]:
+            raise TypeError(
+                f"the objective returned a metric called {odd[0]!r:.80}: a name is one line of text; {_MAY_RETURN}"
+            )
         return {str(name): _as_number(value, f"{value!r:.80} as {name!s}") for name, value in result.items()}
     return {VALUE: _as_number(result, f"{result!r:.80}")}
 

@@ -93,14 +93,14 @@ def leaderboard(
     if objectives is not None:
         rewards = dict.fromkeys(histories, _objectives(objectives))
     ranked, front = ranked_rows(histories, rewards)
-    if pareto and front is None:
-        ((name, way),) = next(iter(rewards.values())).wishes.items()
+    if pareto and len(wishes := next(iter(rewards.values())).wishes) == 1:
+        ((name, way),) = wishes.items()
         raise InputError(
             f"--pareto: there is one objective here ({way} {name}), and no front; say of which metrics: "
             f"--objectives {name},{'parameters' if name != 'parameters' else 'flops'}"
         )
     rows = [row for row in ranked if top is None or (row.rank is not None and row.rank <= top)]
-    rows = [row for row in rows if row.front == 1] if pareto else rows
+    rows = [row for row in rows if row.front == 1] if pareto and front else rows
     plain = [row.plain() for row in rows]
     kept = {name for settings in rewards.values() for name in settings.names}
     width = None if output else terminal_width()
@@ -187,6 +187,8 @@ def _objectives(words: str) -> RewardSettings:
     wishes: dict[str, str | None] = {}
     for word in words.split(","):
         name, _, way = word.strip().partition(":")
+        if not name:
+            raise InputError(f"--objectives {words!r}: a name is missing; write accuracy,flops, say")
         wishes[name] = way or better(name)
         if wishes[name] is None:
             raise InputError(f"--objectives {name}: which way is better? {name}:maximize or {name}:minimize")

@@ -30,16 +30,17 @@ def number(value: float | None) -> str:
 def count(value: float | None) -> str:
     """Parameters and FLOPs in three digits and a letter (k, M, G, T, P, E: powers of 1000); "-" for None.
 
-    >>> [count(x) for x in (7, 999, 36_400, 1.2e6, 999_999, 3e10, None)]
-    ['7', '999', '36.4k', '1.2M', '1M', '30G', '-']
+    >>> [count(x) for x in (7, 999, 36_400, 1.2e6, 999_999, 3e10, 1e308, None)]
+    ['7', '999', '36.4k', '1.2M', '1M', '30G', '1e+308', '-']
     """
     if value is None:
         return "-"
-    for letter in ("", "k", "M", "G", "T", "P"):
-        if abs(value) < 999.5:
-            return f"{value:.3g}{letter}"
-        value /= 1000
-    return f"{value:.3g}E"
+    left = value
+    for letter in ("", "k", "M", "G", "T", "P", "E"):
+        if abs(left) < 999.5:
+            return f"{left:.3g}{letter}"
+        left /= 1000
+    return f"{value:.3g}"
 
 
 def front(told: Front) -> str:

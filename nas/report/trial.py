@@ -142,9 +142,10 @@ def _sparkline(values: Sequence[float]) -> str:
     >>> _sparkline([0.0, 0.5, 1.0])
     '▁▅█'
     """
-    low, high = min(values), max(values)
+    low, high = min(values) / 2, max(values) / 2  # halves, as the span of all numbers is none
+    span = high - low
     shown = values if len(values) <= 60 else [values[i * (len(values) - 1) // 59] for i in range(60)]
-    return "".join(_BARS[round((v - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0] for v in shown)
+    return "".join(_BARS[round((v / 2 - low) / span * (len(_BARS) - 1)) if span > 0 else 0] for v in shown)
 
 
 def _thinned(curve: Sequence[tuple[int, Mapping[str, float]]]) -> list[tuple[int, Mapping[str, float]]]:

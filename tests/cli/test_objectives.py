@@ -10,6 +10,7 @@ import shutil
 import pytest
 from test_cli import CONFIG, SPACE, nas, write_run
 
+from nas import cli
 from nas.cli import reading
 from nas.errors import InputError
 
@@ -140,6 +141,7 @@ def test_the_front_of_a_run_with_one_objective_is_had_by_naming_metrics(project,
         ("accuracy", "two objectives or more"),
         ("accuracy,mine", "which way is better? mine:maximize or mine:minimize"),
         ("accuracy,mine:up", "'up'"),
+        ("accuracy,,loss", "a name is missing; write accuracy,flops"),
     ],
 )
 def test_wrong_objectives_are_refused_with_what_to_write(words, message):
@@ -147,6 +149,12 @@ def test_wrong_objectives_are_refused_with_what_to_write(words, message):
         reading._objectives(words)
     assert message in str(caught.value)
     assert "--objectives" in str(caught.value)
+
+
+def test_a_front_of_no_trial_is_none(tmp_path, capsys):
+    run = write_run(tmp_path / "run", "run", [None])
+    cli.app(["leaderboard", str(run), "--pareto", "--objectives", "accuracy,loss"], standalone_mode=False)
+    assert capsys.readouterr().out.startswith("No trial has completed.\nFailed: 0 (error).")
 
 
 def test_an_objective_that_no_trial_has_is_one_message(tmp_path):

@@ -26,7 +26,23 @@ def test_numbers_are_metrics(result, metrics):
 
 @pytest.mark.parametrize(
     "result",
-    [None, {}, "0.9", b"1", True, np.True_, [0.9], (), {"a": "0.9"}, {"a": True}, {"a": None}, 10**400, object()],
+    [
+        None,
+        {},
+        "0.9",
+        b"1",
+        True,
+        np.True_,
+        [0.9],
+        (),
+        {"a": "0.9"},
+        {"a": True},
+        {"a": None},
+        {"": 1.0},
+        {"a\nb": 1.0},
+        10**400,
+        object(),
+    ],
 )
 def test_anything_else_is_an_error_that_says_what_may_be_returned(result):
     done = outcome(result)

@@ -66,6 +66,12 @@ def test_a_curve_is_of_the_attempt_that_counts_and_thinned_with_both_ends():
     assert (steps[0], steps[-1]) == (1, 40)
 
 
+def test_a_curve_over_all_the_numbers_that_there_are_is_drawn():
+    trial = succeeded()
+    trial.reports[1:] = [(1, step, {"a": value}) for step, value in enumerate([1e308, -1e308, 0.0, 5e-324])]
+    assert "█▁▅▅" in page(trial, run="r", again=AGAIN)
+
+
 def test_json_is_whole():
     read = json.loads(json.dumps(plain(succeeded(), run="r", reward=0.9833, log="x", again=AGAIN)))
     assert read["candidate"] == CANDIDATE

@@ -191,6 +191,7 @@ def test_what_a_scheduler_cut_short_is_trained_to_its_end_and_length_comes_befor
     [
         (11, 2, "--sample 11: .* has 10 ranked trials"),
         (5, 1, "--epochs 1: every trial was trained for as many"),
+        (5, 10**20, "--epochs 10+: no training is longer than 2,147,483,647 epochs"),
     ],
 )
 def test_what_cannot_be_audited_is_said(run: Path, sample: int, epochs: int, words: str) -> None:
