@@ -52,6 +52,7 @@ def main() -> None:
         code = error.exit_code
         if code in FINAL:
             _dismiss(arguments.folder)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes while Python ends would end it by the signal
     sys.exit(code)
 
 

@@ -39,6 +39,14 @@ def slurm(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sl
     cluster.end_strays()
 
 
+@pytest.fixture(autouse=True)
+def _leaves_nothing(request: pytest.FixtureRequest) -> None:
+    """After every test no process, temporary file or listener of its is left; looked at before strays are ended."""
+    for system in {"slurm", "sge"} & set(request.fixturenames):  # what it is made of itself is none of the test's
+        request.getfixturevalue(system)
+    request.getfixturevalue("traces")
+
+
 @pytest.fixture
 def nas_command(tmp_path, monkeypatch, capsys) -> Callable[..., dict]:
     """nas("status", run) -> what it prints with --json."""

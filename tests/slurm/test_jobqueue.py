@@ -24,15 +24,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def site(slurm):
+def site(slurm, tmp_path):
     """What a site puts into ~/.config/dask/jobqueue.yaml."""
     if not importlib.util.find_spec("dask_jobqueue"):
         pytest.skip("no dask-jobqueue")
     importlib.import_module("dask_jobqueue")  # as is dask-jobqueue's
     path = f"export PYTHONPATH={Path(__file__).parent}"
+    scratch = f"export DASK_TEMPORARY_DIRECTORY={tmp_path}"  # Dask leaves a folder there
     with dask.config.set({
         "jobqueue.slurm.cores": 1, "jobqueue.slurm.memory": "300MB", "jobqueue.slurm.walltime": "00:10:00",
-        "jobqueue.slurm.job-script-prologue": [path], "distributed.deploy.lost-worker-timeout": "1s",
+        "jobqueue.slurm.job-script-prologue": [path, scratch], "distributed.deploy.lost-worker-timeout": "1s",
+        "temporary-directory": str(tmp_path),
     }):  # fmt: skip
         yield slurm
 
@@ -51,7 +53,7 @@ def test_a_sites_jobs_serve_a_search_and_a_lost_one_is_replaced(site, tmp_path):
     def observe(search, now):
         if search.history.tally["completed"] < 2 or lost:
             return  # asking SLURM takes a while, and the next look comes the later for it
-        lost.append(next(job for job, state in site.states().items() if state == "RUNNING"))
+        lost.append(next(trial.outcome.notes["job"] for trial in search.history.trials.values() if trial.outcome))
         scripts.append(site.run("scontrol", "write", "batch_script", lost[0], "-"))
         site.run("scancel", lost[0])
 

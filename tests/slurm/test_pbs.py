@@ -52,3 +52,4 @@ def test_pbs_jobs_that_wait_are_shown_and_cancelled_and_a_refusal_is_pbss_own(na
     assert any(re.match("controller: 1 waiting", line) for line in status["queue"])
     assert set(done["jobs"].values()) <= set(nas("cancel", run)["cancelled"])
     assert active(slurm) == [other]
+    slurm.run("scancel", other)

@@ -50,7 +50,8 @@ def test_a_skipped_test_fails_where_slurm_is_required(tmp_path, text, required, 
     for file in Path(__file__).parent.glob("[!t]*.py"):
         shutil.copy(file, tmp_path)
     (tmp_path / "test_skipped.py").write_text(text)
-    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
+    words += ["--rootdir", str(tmp_path), str(tmp_path)]
     paths = os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "NAS_SLURM_REQUIRED": required, "PYTHONPATH": paths}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=60)

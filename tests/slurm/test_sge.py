@@ -34,12 +34,13 @@ def sge(cluster, monkeypatch) -> SgeCluster:
     return cluster
 
 
-def warn(job: str) -> None:
+def warn(sge: SgeCluster, job: str) -> None:
     """SIGUSR1 for the job's process, as a site's warning."""
+    ours = [f"{name}\0".encode() for name in (f"JOB_ID={job}", f"SGE_ROOT={sge.folder}")]
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             controls = entry.name.isdecimal() and b"nas.submit.controller" in (entry / "cmdline").read_bytes()
-            if controls and f"JOB_ID={job}\0".encode() in (entry / "environ").read_bytes():
+            if controls and all(one in (entry / "environ").read_bytes() for one in ours):
                 os.kill(int(entry.name), signal.SIGUSR1)
 
 
@@ -53,7 +54,7 @@ def test_a_run_of_grid_engines_jobs_whose_controller_begins_again(sge, nas_comma
     with pytest.raises(InputError, match=f"in the queue already .job {controller}"):
         nas("submit", "queued.yaml", "--to", "sge", "--run", run)
     wait(lambda: completed(run) >= 2, "the first trials", run)
-    warn(controller)
+    warn(sge, controller)
     wait(lambda: finished(run), "the end of the search", run)
     wait(lambda: not sge.jobs(), "the end of the jobs", run)
     log = (run / "logs" / f"controller-{controller}.log").read_text()

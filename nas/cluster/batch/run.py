@@ -41,6 +41,7 @@ class Supply:
     wanted: int  # workers
     each: int  # of them in a job
     active: Callable[[], int]  # how many jobs wait or run
+    is_over: Callable[[], bool]  # whether somebody ended all of the run's
     submit: Callable[[int], object]  # so many jobs
     close: Callable[[], None]  # ends them, or leaves them to the next driver
 
@@ -104,24 +105,34 @@ class Batch:
     def cancel(self) -> list[str]:
         """End the run's jobs, the controller first, as it submits others; returns the ids of what was ended.
 
+        A search in the foreground, and workers that no batch system reaches any more, end by themselves.
+
         Raises:
             InputError: one of the batch systems cannot be spoken to from here.
             SearchFailed: it does not answer, or the jobs stay.
         """
+        self._declare_over()
         return [job for asked in self.systems() for job in self._cancel(asked, ROLES)]
 
     def dismiss(self) -> None:
         """The search is over: end the worker jobs; workers that are nobody's jobs see it by themselves."""
-        write_whole(self.folder / FOLDER / SCHEDULER_FILE, orjson.dumps(OVER), mode=0o600)
+        self._declare_over()
         for asked in self.reached():
             self._cancel(asked, ["workers"])
 
     def expect(self) -> None:
         """The search is to go on: workers that come before it wait for it."""
-        file = self.folder / FOLDER / SCHEDULER_FILE
+        if self.is_over():
+            (self.folder / FOLDER / SCHEDULER_FILE).unlink(missing_ok=True)
+
+    def is_over(self) -> bool:
+        """Whether the search was ended, for good or by ``cancel``, and none began since."""
         with suppress(OSError, ValueError):
-            if orjson.loads(file.read_bytes()) == OVER:
-                file.unlink()
+            return bool(orjson.loads((self.folder / FOLDER / SCHEDULER_FILE).read_bytes()) == OVER)
+        return False
+
+    def _declare_over(self) -> None:
+        write_whole(self.folder / FOLDER / SCHEDULER_FILE, orjson.dumps(OVER), mode=0o600)
 
     def _queue(self, asked: System) -> list[Queued]:
         return asked.queue({jobs.tag(self.id, role): role for role in ROLES})
@@ -154,6 +165,7 @@ class Batch:
             wanted=job.count * job.tasks,
             each=job.tasks,
             active=lambda: len(self.active("workers")),
+            is_over=self.is_over,
             submit=lambda count: self.submit(replace(job, count=count)),
             close=close,
         )

@@ -21,7 +21,7 @@ from nas.cluster.batch.jobs import SCHEDULER_FILE
 from nas.cluster.batch.run import Supply
 from nas.cluster.scheduler import Scheduler
 from nas.durable import write_whole
-from nas.errors import InputError, NasError, SearchFailed
+from nas.errors import InputError, Interrupted, NasError, SearchFailed
 
 LOOK = 15.0  # seconds between two looks at the queue
 SOON = 2.0  # at least, also when a worker was lost
@@ -60,7 +60,14 @@ class BatchWorkers:
             raise
 
     def keep_up(self) -> None:
-        """The work is done beside the search. Raises SearchFailed where no worker comes up, however many are sent."""
+        """The work is done beside the search.
+
+        Raises:
+            Interrupted: the run's jobs were cancelled.
+            SearchFailed: no worker comes up, however many are sent.
+        """
+        if self._topping_up and self._topping_up.over:
+            raise Interrupted("the run's jobs were cancelled; everything recorded is safe")
         if self._topping_up and self._topping_up.futile > FUTILE and not self.client.scheduler_info()["workers"]:
             why = self._topping_up.complaint or "the jobs end as soon as they start"
             raise SearchFailed(f"no worker comes up: {why}; see {self._logs}/workers-*.log and dask.log")
@@ -97,6 +104,7 @@ class TopUp:
         self.supply = supply
         self.futile = 0  # looks in a row at which jobs were missing, or could not be submitted
         self.complaint = ""  # why the last of these could not
+        self.over = False  # somebody ended the run's jobs: they are not to be replaced
         self._wanted = supply.wanted
         self._stopped, self._soon = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="nas-top-up", daemon=True)
@@ -135,9 +143,10 @@ class TopUp:
 
     def look(self) -> int:
         """Submit the jobs that are missing, and say how many that were."""
+        self.over = self.supply.is_over()
         wanted = -(-self._wanted // self.supply.each)
         missing = max(0, wanted - self.supply.active())
-        if missing and not self._stopped.is_set():
+        if missing and not self.over and not self._stopped.is_set():
             log.warning("%d of %d worker jobs are missing: submitting as many", missing, wanted)
             self.supply.submit(missing)
         return missing
