@@ -46,6 +46,7 @@ from nas.records import (
     Event,
     Failed,
     Happening,
+    Noted,
     Outcome,
     Proposal,
     RunStarted,
@@ -101,8 +102,9 @@ def run(
     """Run a search in ``folder`` until it ends; go on where an earlier driver stopped.
 
     ``opened`` is called once, when the run is ours and what earlier drivers left is taken in. ``note`` is given a line
-    where no snapshot could be used, or written, and when the disk is full. ``until``, both in time.monotonic(): from
-    when on nothing more begins, and when the driver leaves, whatever runs; a batch job's time is up then.
+    where no snapshot could be used, or written, when the disk is full, and while no worker comes. ``until``, both in
+    time.monotonic(): from when on nothing more begins, and when the driver leaves, whatever runs; a batch job's time is
+    up then.
 
     Raises:
         RunHeld: another driver is alive on the folder, or has taken the run over.
@@ -312,6 +314,8 @@ class _Drive:
         for happening in happenings:
             instructions += self.search.handle(happening, time.time())
             self.latecomers.hear(happening)
+            if isinstance(happening, Noted):
+                self.note(happening.line)
             if isinstance(happening, Answered) and isinstance(happening.outcome, Failed):
                 self._sweep(happening.trial)
         self._append([(i.event, i.time) for i in instructions if isinstance(i, Record)])

@@ -49,6 +49,7 @@ from nas.records import (
     Happening,
     LateResult,
     Lesson,
+    Noted,
     Outcome,
     Proposed,
     ReplicateEnded,
@@ -136,7 +137,7 @@ class Search:
                 if leave and not self.leaving:
                     self.leaving = True
                     out += [AskToStop(*key, leave=True) for key in sorted(self.history.running)]
-            case Tick():
+            case Tick() | Noted():
                 pass
         self._settle(now, out)
         self._cut(now, out)

@@ -221,7 +221,14 @@ class StopRequested:
     leave: bool = False  # there is no time for that: what runs is to leave its state, where it can
 
 
-Happening = SlotsChanged | Adopted | Answered | Reported | Tick | StopRequested
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that a person should know of the workers, and that the search has nothing to do about."""
+
+    line: str
+
+
+Happening = SlotsChanged | Adopted | Answered | Reported | Tick | StopRequested | Noted
 
 
 # Journal events ------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from nas.records import (
     Attempt,
     Failed,
     Happening,
+    Noted,
     Outcome,
     Reported,
     SlotsChanged,
@@ -136,8 +137,8 @@ class DaskExecutor:
     def wait(self, timeout: float) -> Sequence[Happening]:
         until = time.monotonic() + timeout
         while True:
-            if self.members:
-                self.members.keep_up()
+            if self.members and (said := self.members.keep_up(sum(worker.there for worker in self._workers.values()))):
+                self._happenings.append(Noted(said))
             self._require_scheduler()
             self._miss_answers()
             self._take(0.0 if self._happenings else min(KEEP_UP, max(0.0, until - time.monotonic())))

@@ -49,10 +49,11 @@ class Deployed:
             self._undo.close()
             raise InputError(f"Dask cannot deploy the cluster: {error or type(error).__name__}") from error
 
-    def keep_up(self) -> None:
+    def keep_up(self, workers: int) -> str:
         if self._scale is not None and time.monotonic() > self._looked + LOOK:
             self._looked = time.monotonic()
             self._cluster.scale(self._scale)
+        return ""
 
     def lost(self) -> None:
         """``keep_up`` sees to it."""

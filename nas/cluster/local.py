@@ -60,7 +60,7 @@ class LocalDask:
         self.folder = self._scheduler.folder
         self._members = [_Member() for _ in environments]
 
-    def keep_up(self) -> None:
+    def keep_up(self, workers: int) -> str:
         """Start the workers that are not there; ever more slowly those that do not come up. Call it every second.
 
         Raises:
@@ -80,6 +80,7 @@ class LocalDask:
             pause = min(LONGEST_PAUSE, 0.25 * 2**member.failures) if member.failures > 1 else 0.0
             if now >= member.started + pause:
                 self._start(number, member)
+        return ""
 
     def lost(self) -> None:
         """``keep_up`` sees it by itself."""

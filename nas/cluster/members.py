@@ -15,7 +15,8 @@ class Members(Protocol):
     @property
     def client(self) -> Any: ...  # a distributed.Client
 
-    def keep_up(self) -> None: ...  # called every half second
+    def keep_up(self, workers: int) -> str:
+        """Called every half second, with how many are there; returns what a person is to be told, if anything."""
 
     def lost(self) -> None: ...  # a worker went that had not been let go
 

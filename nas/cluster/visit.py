@@ -47,8 +47,9 @@ class Visit:
                 "wants them?"
             ) from error
 
-    def keep_up(self) -> None:
+    def keep_up(self, workers: int) -> str:
         """That is its owner's."""
+        return ""
 
     def lost(self) -> None:
         """That is its owner's, too."""

@@ -14,7 +14,7 @@ from nas.cluster import connect, tls
 from nas.cluster.batch import jobs, kubernetes, record, shell
 from nas.cluster.batch.commands import here
 from nas.cluster.batch.run import ROLES, Batch
-from nas.cluster.batch.system import Queued
+from nas.cluster.batch.system import Queued, in_words
 from nas.cluster.batch.systems import system
 from nas.cluster.settings import BATCH
 from nas.durable import write_whole
@@ -178,12 +178,7 @@ class Jobs:
         return [dataclasses.asdict(one) | {"waits": one.waits, "never": one.never} for one in self.queue]
 
     def lines(self) -> list[str]:
-        """Alike jobs together: ``workers: 3 waiting (Resources): 18_1 18_2 18_3``."""
-        groups: dict[tuple[str, str], list[str]] = {}
-        for one in self.queue:
-            if one.active or one.role == "controller":
-                groups.setdefault((one.role, _words(one)), []).append(one.job)
-        known = [f"{role}: {len(ids)} {words}: {_few(ids)}" for (role, words), ids in groups.items()]
+        known = in_words(one for one in self.queue if one.active or one.role == "controller")
         return [*known, f"the queue is not known: {self.problem}"] if self.problem else known
 
 
@@ -199,19 +194,6 @@ def jobs_of(folder: Path) -> Jobs | None:
     absent = [one.name for one in batch.systems() if not here(one.program)]
     ids = ", ".join(one.job for one in record.read(folder / jobs.FOLDER)) or "none"
     return Jobs(queue, f"there is no {' or '.join(absent)} on this host; submitted were {ids}" if absent else "")
-
-
-def _words(job: Queued) -> str:
-    if job.never:
-        return f"can never start ({job.reason})"
-    if job.waits:
-        return f"waiting ({job.reason})" if job.reason else "waiting"
-    ended = "" if job.active or not job.reason else f" ({job.reason})"
-    return f"{job.state.lower().replace('_', ' ')}{ended}" + (f" on {job.node}" if job.active and job.node else "")
-
-
-def _few(ids: Sequence[str], most: int = 8) -> str:
-    return " ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
 
 
 def _page(rows: Sequence[tuple[str, str]]) -> str:

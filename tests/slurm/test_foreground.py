@@ -5,13 +5,17 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from aftermath import settled
 from slurm_cluster import SlurmCluster
 from slurm_objective import STEPS, count_slowly, sleep_a_little, wait_for_a_file
 
 import nas
 from nas import store
+from nas.cluster.batch import workers
+from nas.errors import Interrupted
 from nas.records import TrialEnded
+from nas.submit import command
 
 
 def space(seconds: float) -> dict[str, object]:
@@ -91,6 +95,24 @@ def test_a_worker_that_has_nothing_to_do_at_the_end_is_released(slurm, tmp_path)
     assert sorted(ended.values()) == ["COMPLETED", "RUNNING"], "nobody was released, or was asked for again"
     idle = next(job for job, state in ended.items() if state == "COMPLETED")
     assert "ended: released" in (run / f"logs/workers-{idle}.log").read_text()
+
+
+def test_jobs_that_can_never_start_are_said_so_and_cancelled_jobs_end_the_search(slurm, tmp_path, monkeypatch):
+    """Else a person waits all night for a partition that ends jobs after a minute, and sees nothing of it."""
+    monkeypatch.setattr(workers, "LOOK", 1.0)
+    run = tmp_path / "run"
+
+    def observe(of, now):
+        if any("workers: 1 can never start (Partition" in str(one.message) for one in told):
+            command.cancel(run)
+
+    with (
+        pytest.warns(RuntimeWarning, match="no worker yet; workers: 1") as told,
+        pytest.raises(Interrupted, match="jobs were cancelled"),
+    ):
+        search(run, trials=1, workers=1, partition="short", observe=observe)
+    assert active(slurm) == {}
+    assert len(told) == len({str(one.message) for one in told})
 
 
 def test_trials_of_workers_that_slurm_ends_or_warns_go_on_where_they_were(slurm, tmp_path):

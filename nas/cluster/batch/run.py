@@ -40,7 +40,7 @@ class Supply:
 
     wanted: int  # workers
     each: int  # of them in a job
-    active: Callable[[], int]  # how many jobs wait or run
+    jobs: Callable[[], Sequence[Queued]]  # that wait or run
     is_over: Callable[[], bool]  # whether somebody ended all of the run's
     submit: Callable[[int], object]  # so many jobs
     close: Callable[[], None]  # ends them, or leaves them to the next driver
@@ -164,7 +164,7 @@ class Batch:
         return Supply(
             wanted=job.count * job.tasks,
             each=job.tasks,
-            active=lambda: len(self.active("workers")),
+            jobs=lambda: self.active("workers"),
             is_over=self.is_over,
             submit=lambda count: self.submit(replace(job, count=count)),
             close=close,

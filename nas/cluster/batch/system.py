@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -32,6 +32,27 @@ class Queued:
     def active(self) -> bool:
         """Whether it is yet to run, or runs."""
         return self.phase != "ended"
+
+
+def in_words(queue: Iterable[Queued]) -> list[str]:
+    """Alike jobs together: ``workers: 3 waiting (Resources): 18_1 18_2 18_3``."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in queue:
+        groups.setdefault((one.role, _words(one)), []).append(one.job)
+    return [f"{role}: {len(ids)} {words}: {_few(ids)}" for (role, words), ids in groups.items()]
+
+
+def _words(job: Queued) -> str:
+    if job.never:
+        return f"can never start ({job.reason})"
+    if job.waits:
+        return f"waiting ({job.reason})" if job.reason else "waiting"
+    ended = "" if job.active or not job.reason else f" ({job.reason})"
+    return f"{job.state.lower().replace('_', ' ')}{ended}" + (f" on {job.node}" if job.active and job.node else "")
+
+
+def _few(ids: Sequence[str], most: int = 8) -> str:
+    return " ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
 
 
 class System(Protocol):

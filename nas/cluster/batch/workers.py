@@ -19,6 +19,7 @@ from distributed.utils import get_ip, get_ip_interface
 from nas.cluster import tls
 from nas.cluster.batch.jobs import SCHEDULER_FILE
 from nas.cluster.batch.run import Supply
+from nas.cluster.batch.system import in_words
 from nas.cluster.scheduler import Scheduler
 from nas.durable import write_whole
 from nas.errors import InputError, Interrupted, NasError, SearchFailed
@@ -44,7 +45,7 @@ class BatchWorkers:
     def __init__(self, folder: Path, logs: Path, *, interface: str | None = None, supply: Supply | None = None) -> None:
         self.shared = False
         self.file = folder / SCHEDULER_FILE
-        self._supply, self._logs = supply, logs
+        self._supply = supply
         try:
             host = get_ip_interface(interface) if interface else get_ip()
         except (ValueError, KeyError, OSError) as error:
@@ -54,23 +55,14 @@ class BatchWorkers:
         try:
             self._contents = orjson.dumps({"type": "Scheduler", "address": self._scheduler.address})
             write_whole(self.file, self._contents, mode=0o600)
-            self._topping_up = TopUp(supply) if supply else None
+            self._topping_up = TopUp(supply, logs) if supply else None
         except BaseException:
             self._scheduler.close()
             raise
 
-    def keep_up(self) -> None:
-        """The work is done beside the search.
-
-        Raises:
-            Interrupted: the run's jobs were cancelled.
-            SearchFailed: no worker comes up, however many are sent.
-        """
-        if self._topping_up and self._topping_up.over:
-            raise Interrupted("the run's jobs were cancelled; everything recorded is safe")
-        if self._topping_up and self._topping_up.futile > FUTILE and not self.client.scheduler_info()["workers"]:
-            why = self._topping_up.complaint or "the jobs end as soon as they start"
-            raise SearchFailed(f"no worker comes up: {why}; see {self._logs}/workers-*.log and dask.log")
+    def keep_up(self, workers: int) -> str:
+        """The work is done beside the search."""
+        return self._topping_up.report(workers) if self._topping_up else ""
 
     def lost(self) -> None:
         if self._topping_up:
@@ -100,15 +92,37 @@ class BatchWorkers:
 class TopUp:
     """A thread that looks now and then, and submits what is missing."""
 
-    def __init__(self, supply: Supply) -> None:
-        self.supply = supply
+    def __init__(self, supply: Supply, logs: Path) -> None:
+        self.supply, self.logs = supply, logs
         self.futile = 0  # looks in a row at which jobs were missing, or could not be submitted
-        self.complaint = ""  # why the last of these could not
-        self.over = False  # somebody ended the run's jobs: they are not to be replaced
+        self.complaint = ""  # why the last look failed
+        self.state = ""  # of the jobs, at the last look
+        self._told = ""  # of both, last
         self._wanted = supply.wanted
         self._stopped, self._soon = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="nas-top-up", daemon=True)
         self._thread.start()
+
+    def report(self, workers: int) -> str:
+        """How the jobs stand, once for each change, while no worker is there.
+
+        Raises:
+            Interrupted: the run's jobs were cancelled.
+            SearchFailed: no worker comes up, however many are sent.
+        """
+        if self.supply.is_over():
+            raise Interrupted("the run's jobs were cancelled; everything recorded is safe")
+        if workers:
+            self._told = ""
+            return ""
+        if self.futile > FUTILE:
+            why = self.complaint or "the jobs end as soon as they start"
+            raise SearchFailed(f"no worker comes up: {why}; see {self.logs}/workers-*.log and dask.log")
+        now = self.complaint or self.state
+        if not now or now == self._told:
+            return ""
+        self._told = now
+        return f"no worker yet; {now}"
 
     def want(self, workers: int) -> None:
         self._wanted = min(self._wanted, workers)
@@ -128,9 +142,9 @@ class TopUp:
                 self.futile = self.futile + 1 if self.look() else 0
                 self.complaint = ""
             except Exception as error:
-                self.futile += 1
+                self.futile += not isinstance(error, SearchFailed)  # no answer: the jobs may wait there all the same
                 self.complaint = str(error)
-                log.warning("worker jobs could not be topped up", exc_info=not isinstance(error, NasError))
+                log.warning("worker jobs could not be topped up: %s", error, exc_info=not isinstance(error, NasError))
             # Those that end as soon as they start are not submitted four times a minute all night.
             self._pause(min(LONGEST_PAUSE, LOOK * 2.0 ** max(0, self.futile - 1)))
 
@@ -143,10 +157,10 @@ class TopUp:
 
     def look(self) -> int:
         """Submit the jobs that are missing, and say how many that were."""
-        self.over = self.supply.is_over()
-        wanted = -(-self._wanted // self.supply.each)
-        missing = max(0, wanted - self.supply.active())
-        if missing and not self.over and not self._stopped.is_set():
+        wanted, jobs = -(-self._wanted // self.supply.each), self.supply.jobs()
+        self.state = "; ".join(in_words(jobs))
+        missing = max(0, wanted - len(jobs))
+        if missing and not self.supply.is_over() and not self._stopped.is_set():
             log.warning("%d of %d worker jobs are missing: submitting as many", missing, wanted)
             self.supply.submit(missing)
         return missing
