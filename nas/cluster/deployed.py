@@ -9,7 +9,6 @@ cluster that is lost stays lost.
 from __future__ import annotations
 
 import importlib
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from distributed import Client, SSHCluster, Status
 
 from nas.cluster import environment, tls
 from nas.cluster.batch.jobs import FOLDER, LOGS, place
+from nas.cluster.batch.script import exports
 from nas.cluster.scheduler import CONFIG, divert_logs
 from nas.cluster.settings import ClusterSettings
 from nas.errors import InputError
@@ -104,7 +104,7 @@ def jobqueue(settings: ClusterSettings, folder: Path) -> Deployed:
         "worker_extra_args": [*(site.get("worker-extra-args") or ()), "--dashboard-address", HTTP["dashboard_address"]],
         "job_script_prologue": [
             *(site.get("job-script-prologue") or ()),
-            *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+            *exports(variables),
         ],
         "log_directory": site.get("log-directory") or str(logs),
     }

@@ -10,6 +10,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,12 +43,12 @@ hostile = st.one_of(
 
 
 MARK = {"slurm": "#SBATCH", "pbs": "#PBS", "lsf": "#BSUB", "sge": "#$"}
-JOB = {
-    "pbs": "${PBS_JOBID:-$$}",
-    "lsf": "${LSB_JOBID}_$LSB_JOBINDEX",
-    "sge": "$JOB_ID.$SGE_TASK_ID",
-    "script": "$HOSTNAME-$BASHPID",
-}  # in the name of the log that a script opens
+JOB = {  # in the name of the log that a script opens
+    ("pbs", "workers"): "${PBS_JOBID:-$$}", ("pbs", "controller"): "${PBS_JOBID:-$$}",
+    ("lsf", "workers"): "${LSB_JOBID}_$LSB_JOBINDEX", ("lsf", "controller"): "$LSB_JOBID",
+    ("sge", "workers"): "$JOB_ID.$SGE_TASK_ID", ("sge", "controller"): "$JOB_ID",
+    ("script", "workers"): "$HOSTNAME-$BASHPID",
+}  # fmt: skip
 
 
 def workers(folder: Path = Path("/runs/fashion"), *, cwd: str = "/home/me", kind: str = "slurm", **said: object) -> Job:
@@ -66,13 +68,13 @@ def render(job: Job) -> str:
     return system(job.settings.kind).render(job)
 
 
-def commands(script: str, tmp_path: Path, *arguments: str, shown: int = 0) -> list[list[str]]:
+def commands(script: str, tmp_path: Path, *arguments: str, shown: Sequence[str]) -> list[list[str]]:
     """What bash itself makes of the script: words of every command but export, which it runs.
 
-    After those of exec come the values, then, of ``shown`` variables: V0, V1, ...
+    After those of exec come the values, then, of the variables ``shown``.
     """
     say = "printf '%s\\0' {} \"$@\"; printf '\\n\\0'; "
-    values = "".join(f"printf '%s\\0' \"${{V{number}}}\"; printf '\\n\\0'; " for number in range(shown))
+    values = "".join(f"printf '%s\\0' \"${{{name}}}\"; printf '\\n\\0'; " for name in shown)
     stubs = "".join(f"{name}() {{ {say.format(name)}}}\n" for name in ("module", "cd", "trap", "date"))
     stubs += f"exec() {{ {say.format('exec')}{values}}}\n"
     file = tmp_path / "script.sh"
@@ -94,18 +96,19 @@ def without_log(script: str) -> tuple[str, list[str]]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from([*BATCH, "script"]),
+    kind=st.sampled_from([*BATCH, "script"]), role=st.sampled_from(["workers", "controller"]), nodes=st.booleans(),
     values=st.lists(hostile, max_size=3), modules=st.lists(hostile, max_size=2), option=st.none() | hostile,
     word=st.none() | hostile, python=st.none() | hostile, image=st.none() | hostile, cwd=hostile, folder=hostile,
+    path=hostile,
 )  # fmt: skip
 def test_a_script_is_parsed_back_into_what_was_meant(
-    tmp_path_factory, kind, values, modules, option, word, python, image, cwd, folder
+    tmp_path_factory, kind, role, nodes, values, modules, option, word, python, image, cwd, folder, path
 ):
     """By bash itself. A value that is refused instead is fine; one that means something else is not."""
     said = {
         "environment": {f"V{number}": value for number, value in enumerate(values)}, "modules": modules,
         "options": [] if option is None else [f"--{option}", f"constraint={option}"],
-        "partition": word, "account": word,
+        "partition": word, "account": word, "nodes": 2 if nodes else None,
         "virtual_environment": python, "container": image,
     }  # fmt: skip
     accepted = {}
@@ -118,29 +121,42 @@ def test_a_script_is_parsed_back_into_what_was_meant(
     if "container" in accepted:
         accepted.pop("virtual_environment", None)  # which is within it
     try:
-        job = workers(Path("/runs") / folder, cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=3, **accepted)
+        job = workers(Path("/runs") / folder, cwd=f"/home/{cwd}".replace("\0", ""), kind=kind, workers=4, **accepted)
     except (InputError, ValueError):
-        job = workers(cwd=re.sub(r"[\0\n]", "", f"/home/{cwd}"), kind=kind, workers=3, **accepted)
+        job = workers(cwd=re.sub(r"[\0\n]", "", f"/home/{cwd}"), kind=kind, workers=4, **accepted)
+    pair, job = job, controller_of(job) if role == "controller" else job
     place = tmp_path_factory.mktemp("script")
-    environment = [[value] for value in accepted.get("environment", {}).values()]
-    script, log = without_log(render(job))
-    read = commands(script, place, "worker", "3", shown=len(environment))
+    environment = accepted.get("environment", {})
+    path, whole = rendered(pair if kind == "script" else job, path)
+    script, log = without_log(whole)
+    part = ([role] if role == "controller" else ["worker", "3"]) if kind == "script" else []
+    read = commands(script, place, *part, shown=["PATH", *environment])
     modules_read = [["module", "load", module] for module in accepted.get("modules", ())]
     (run,) = [words for words in read if words[0] == "exec"]
-    assert run[1:-1] == [*job.command, "--started"]  # and then what `date` printed
+    launcher = ["srun", "--kill-on-bad-exit=0", "--label"] if job.tasks > 1 else []
+    assert run[1:-1] == [*launcher, *job.command, "--started"]  # and then what `date` printed
     before = [["trap", "", "USR1"], *modules_read, ["cd", "--", str(job.folder)]]
-    assert read == [*before, run, *environment]
+    inherits = role == "controller" and kind in ("pbs", "sge")
+    assert read == [*before, run, [path if inherits else ""], *([value] for value in environment.values())]
     assert sorted(path.name for path in place.iterdir()) == ["script.sh"], "a value was run"
-    assert log[-2:] == ([] if kind == "slurm" else [f">>{job.logs}/workers-{JOB[kind]}.log", "2>&1"])
+    last = "workers" if kind == "script" else role
+    assert log[-2:] == ([] if kind == "slurm" else [f">>{job.logs}/{last}-{JOB[kind, last]}.log", "2>&1"])
     if kind == "script":
-        (run,) = [words for words in commands(script, place, "controller") if words[0] == "exec"]
-        assert run[1:-1] == [*controller_of(job).command, "--started"]
         return
     directives = [line for line in script.split("\n") if line.startswith(f"{MARK[kind]} -")]
-    value = r"""([^\s'"\\#;$`<>]+|"[a-z0-9=\[\]-]+"|smp \d)"""  # in quotes, as LSF likes its own words
+    value = r"""([^\s'"\\#;$`<>]+|"[A-Za-z0-9=\[\]-]+"|smp \d)"""  # in quotes, as LSF likes its own words
     assert all(re.fullmatch(rf"\S+ (--?[A-Za-z0-9_-]+([= ]{value})?)", line) for line in directives)
     head = ["#!/bin/bash", *directives]
     assert script.split("\n")[: len(head)] == head, "a directive stands where none is read, or a line is torn"
+
+
+def rendered(job: Job, path: str) -> tuple[str, str]:
+    """As of a host whose PATH is that, or what of it is not refused; and the script."""
+    for one in (path, path.replace("\n", "")):
+        with pytest.MonkeyPatch.context() as patch, suppress(InputError, ValueError):
+            patch.setenv("PATH", one)
+            return one, render(job)
+    return "", render(job)
 
 
 @pytest.mark.parametrize("bad", ["a b", "x;y", "$(x)", "a\nb", "", "é", "a#b", "a'b"])

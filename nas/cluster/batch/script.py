@@ -45,17 +45,18 @@ def body(job: Job, launcher: Sequence[str] = (), log: str | None = None, inherit
     own = {name: os.environ[name] for name in asked if name in os.environ}
     require_unbroken(*own.values())
     lines = [f"exec >>{shlex.quote(f'{job.logs}/{job.role}-')}{log}.log 2>&1"] if log else []
-    lines += ["STARTED=$(date +%s)", "trap '' USR1", *_exports(own)]
+    lines += ["STARTED=$(date +%s)", "trap '' USR1", *exports(own)]
     if job.settings.modules:
         lines.append("command -v module >/dev/null || . /etc/profile")  # some schedulers' shells read no profile
     lines += [f"module load {shlex.quote(module)}" for module in job.settings.modules]
-    lines += _exports(job.environment)
+    lines += exports(job.environment)
     lines += [f"cd -- {shlex.quote(str(job.folder))}"]
     lines += [f'exec {shlex.join([*launcher, *job.command])} --started "$STARTED"']
     return lines
 
 
-def _exports(environment: Mapping[str, str]) -> list[str]:
+def exports(environment: Mapping[str, str]) -> list[str]:
+    """Lines that set these variables, whatever their values hold."""
     return [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
 
 
