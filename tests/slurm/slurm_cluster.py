@@ -48,14 +48,19 @@ ReturnToService=2
 SlurmdTimeout=10
 MailProg=/bin/true
 DefMemPerCPU=200
+GresTypes=gpu
 MpiDefault=none
 SlurmdSpoolDir={folder}/spool.%n
 SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmdLogFile={folder}/slurmd.%n.log
 SlurmdParameters=config_overrides
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
-PartitionName=short Nodes=ALL MaxTime=1 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=5 PreemptMode=OFF
+PartitionName=short Nodes=ALL MaxTime=1 State=UP PriorityTier=5 PreemptMode=OFF
+PartitionName=low Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=high Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=10
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 """
 
 
@@ -78,12 +83,16 @@ class SlurmCluster:
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         host = socket.gethostname().partition(".")[0]
         ports = free_ports(nodes + 1)
-        each = [f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory}"
+        each = [f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} "
+                f"RealMemory={memory} Gres=gpu:2"
                 for name, port in zip(self.nodes, ports[1:], strict=True)]  # fmt: skip
         for name in ("state", *(f"spool.{node}" for node in self.nodes)):
             (self.folder / name).mkdir()
         text = CONF.format(host=host, ports=ports, folder=self.folder, nodes="\n".join(each))
         (self.folder / "slurm.conf").write_text(text)
+        for gpu in ("gpu0", "gpu1"):  # of each node; SLURM asks only that they are devices
+            (self.folder / gpu).symlink_to("/dev/null")
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-1]\n")
         key = self.folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o600)

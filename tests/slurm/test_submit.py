@@ -91,6 +91,57 @@ def test_a_cancelled_controller_a_requeued_one_and_the_end_by_nas_cancel(nas, sl
     each_trial_once(run)
 
 
+def test_jobs_that_a_better_partition_preempts_go_on(nas, slurm, tmp_path):
+    """SIGTERM to all of them, SIGKILL soon after, and another beginning when there is room: search and workers meet."""
+    run = tmp_path / "run"
+    more = ["--partition", "low", "--set", "budget.trials=100000"]
+    controller = nas("submit", "queued.yaml", "--to", "slurm", "--run", run, *more)["jobs"]["controller"]
+    wait(lambda: completed(run) >= 1, "the first trial", run)
+    whole = ["--nodes=3", "--exclusive", "--mem=10M", "--output=/dev/null", "--wrap=true"]
+    slurm.run("sbatch", "--partition=high", *whole)
+    wait(lambda: len(in_jobs(run)) == 2, "the controller's other beginning", run)
+    before = completed(run)
+    wait(lambda: completed(run) > before + 2, "new trials after the preemption, not only adopted ones", run)
+    assert in_jobs(run) == [(controller, 0), (controller, 1)]
+    ours = {job["job"].partition("_")[0] for job in nas("status", run)["jobs"]}
+    assert len(ours) == 2, "SLURM has begun the workers again, and no others were submitted"
+    nas("cancel", run)
+    each_trial_once(run)
+
+
+PROGRAM = """\
+#!/bin/sh
+exec >>"{folder}/seen-$SLURM_JOB_ID-${{SLURM_PROCID:-0}}"
+printf '%s\\n' "$LOADED" "$WHO" "$CUDA_VISIBLE_DEVICES" "$*"
+sleep 60
+"""
+
+
+def test_every_word_of_a_submission_reaches_slurm_and_its_jobs(nas, slurm, tmp_path, monkeypatch):
+    """Flags as SLURM itself shows the job, and what a script does before its program, as that program finds it."""
+    python, run = tmp_path / "my venv/bin/python", tmp_path / "run"
+    python.parent.mkdir(parents=True)
+    python.write_text(PROGRAM.format(folder=tmp_path))
+    python.chmod(0o755)
+    monkeypatch.setenv("BASH_FUNC_module%%", '() { export LOADED="$*"; }')  # as sites' profiles define it
+    done = nas(
+        "submit", "queued.yaml", "--to", "slurm", "--run", run, "--workers", 2, "--nodes", 1, "--cpus-per-worker", 2,
+        "--gpus-per-worker", 1, "--memory", "1G", "--time", "00:10:00", "--partition", "low", "--account", "lab-1",
+        "--option", "--nice=7", "--set", "cluster.modules=[cuda/12.4]",
+        "--set", "cluster.environment={WHO: it's me}", "--set", f"cluster.virtual_environment={tmp_path}/my venv",
+    )  # fmt: skip
+    shown = slurm.run("scontrol", "show", "job", done["jobs"]["workers"])
+    for words in ("ArrayTaskId=0 ", "NumTasks=2 CPUs/Task=2 ", "MinMemoryNode=2G ", "TimeLimit=00:10:00 ", " Nice=7 ",
+                  " Account=lab-1 ", "Partition=low ", "gres:gpu:2\n"):  # fmt: skip
+        assert words in shown
+    wait(lambda: [file.read_text().count("\n") for file in tmp_path.glob("seen-*")] == [4] * 3, "the programs", run)
+    seen = [file.read_text().splitlines() for file in tmp_path.glob("seen-*")]
+    assert {(loaded, who) for loaded, who, *_ in seen} == {("load cuda/12.4", "it's me")}
+    assert sorted((gpus, words.split()[2]) for *_, gpus, words in seen) == [
+        ("", "nas.submit.controller"), ("0", "nas.cluster.batch.worker"), ("1", "nas.cluster.batch.worker"),
+    ]  # fmt: skip
+
+
 def test_a_walltime_shorter_than_the_search(nas, slurm, tmp_path):
     """The jobs have a minute, the search wants more: the controller has itself requeued, and nobody is cut off."""
     run = tmp_path / "run"
@@ -123,7 +174,14 @@ def test_jobs_that_can_never_start_are_told_with_slurms_own_reason(nas, slurm, t
     assert reasons & {"PartitionTimeLimit", "PartitionConfig"}, "which of the two SLURM says depends on the moment"
     for reason in reasons:
         assert any(f"can never start ({reason})" in line for line in status["queue"])
-    assert len(nas("cancel", run)["cancelled"]) == 3
+    other = nas(
+        "submit", "queued.yaml", "--to", "slurm", "--run", tmp_path / "other", "--partition", "short", "--time", 10
+    )
+    cancelled = nas("cancel", run)["cancelled"]
+    assert len(cancelled) == 3
+    assert {job.partition("_")[0] for job in active(slurm)} == set(other["jobs"].values()), (
+        "of the same name, and alive"
+    )
 
 
 def test_a_controller_on_a_failed_node_is_superseded_by_its_requeued_self(nas, slurm, tmp_path):
