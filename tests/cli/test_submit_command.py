@@ -1,11 +1,14 @@
 """`nas submit` where there is no SLURM: what it shows, and what it refuses before anything is written."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from nas import cli
 from nas.errors import InputError
+from nas.submit.command import Submitted
 
 CONFIG = """
 space: digits_cnn
@@ -89,6 +92,22 @@ def test_a_flag_that_moves_a_run_puts_away_where_it_was(config, capsys):
     config.write_text(CONFIG.partition("cluster:")[0] + "cluster: {kind: ssh, hosts: hosts.txt}\n")
     submit(config, "--to", "slurm", "--dry-run")
     assert "#SBATCH" in capsys.readouterr().out
+
+
+PAGE = """\
+controller  job 17
+workers     job 18
+logs        /home/me/runs/my digits/logs/controller-17.log, /home/me/runs/my digits/logs/workers-*.log
+watch       nas status 'runs/my digits' --watch
+cancel      nas cancel 'runs/my digits'
+"""
+
+
+def test_a_person_who_submits_reads_which_jobs_they_are_and_what_to_do_next():
+    """And may copy the commands as they stand. On a resume the workers of before may be enough."""
+    said = Submitted(Path("runs/my digits"), "17", "18", Path("/home/me/runs/my digits/logs"))
+    assert said.page() == PAGE
+    assert dataclasses.replace(said, workers=None).page() == PAGE.replace("job 18", "those that are in the queue")
 
 
 def test_only_a_submitted_run_can_be_cancelled(tmp_path):
