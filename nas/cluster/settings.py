@@ -28,7 +28,7 @@ Kind = Literal[
     "slurm", "pbs", "lsf", "sge", "script", "kubernetes",
 ]  # fmt: skip
 MANY = 10_000  # more is a slip of the hand; what a host or a job is asked for stays a number that can be written out
-LEAST_MEMORY = 16 << 20  # bytes; an attempt that does nothing at all has 18 MiB resident
+LEAST_MEMORY = 16 << 20  # bytes; with so many an attempt that does nothing at all is out of memory (docs/log.md)
 BATCH: tuple[Kind, ...] = ("slurm", "pbs", "lsf", "sge")  # whose workers are jobs
 SUBMITTED: tuple[Kind, ...] = (*BATCH, "script", "kubernetes")  # whose search may be elsewhere
 DEPLOYED: tuple[Kind, ...] = ("jobqueue", "ssh")  # whose workers Dask itself starts
