@@ -349,6 +349,9 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
         raise InputError(*problems, *error.problems, *_wishes_of_a_wrong_one(document, plugins)) from None
     try:
         own = parts(plugins)
+    except InputError as error:
+        raise InputError(*problems, *error.problems) from None
+    try:
         config = _with_kind(config, own)
     except InputError as error:
         problems.extend(_placed(problem, document, ("task",)) for problem in error.problems)

@@ -30,6 +30,8 @@ from nas.cli.output import (
 )
 from nas.errors import InputError
 
+MOST = 1_000_000  # candidates of one command; more is a slip of the hand, and would fill the memory
+
 app = typer.Typer(help="Check, show, sample and count search spaces.", rich_markup_mode=None, no_args_is_help=True)
 
 
@@ -41,7 +43,7 @@ def space_check(
     task: TaskOption = None,
     plugin: PluginOption = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, metavar="N", help="How many candidates are sampled.")
+        int | None, typer.Option("--samples", min=1, max=MOST, metavar="N", help="How many candidates are sampled.")
     ] = None,
     seed: SeedOption = 0,
     exact: Annotated[
@@ -105,7 +107,7 @@ def space_show(
 def space_sample(
     space: SpaceArgument,
     more: MoreTask = None,
-    number: Annotated[int, typer.Option("-n", min=1, metavar="N", help="How many candidates.")] = 1,
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST, metavar="N", help="How many candidates.")] = 1,
     config: ConfigOption = None,
     task: TaskOption = None,
     plugin: PluginOption = None,

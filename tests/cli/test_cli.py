@@ -134,7 +134,14 @@ def test_every_option_is_described(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["serch"], ["search"], ["search", "x", "--trials", "many"], ["leaderboard", "--nope"]]
+    "words",
+    [
+        ["serch"],
+        ["search"],
+        ["space", "sample", "digits_cnn", "-n", 10**20],
+        ["search", "x", "--trials", "many"],
+        ["leaderboard", "--nope"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(words, tmp_path):
     assert nas(*words, cwd=tmp_path).returncode == 2

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from nas.config import BudgetSettings, Config, Override, changes, from_plain, load, parse_set
 from nas.errors import InputError
+from nas.train.plugin_files import Plugin
 
 WHOLE = """\
 name: fashion
@@ -256,6 +257,11 @@ def test_a_metric_that_needs_more_classes_than_there_are_is_found_before_any_tri
     why = "top5 is recorded where there are more than 5 classes, and this task has 5; take accuracy or loss"
     assert problems(lambda: load(path)) == [f"{path}:{place}: {why}"]
     load(write(task_of(6)))
+
+
+def test_a_plugin_that_is_none_is_not_put_down_to_the_task(write):
+    (found,) = problems(lambda: load(write(SMALL), plugins=[Plugin("my_parts.py", "x = 3\n")]))
+    assert found.startswith("my_parts.py: defines no layer")
 
 
 def test_a_space_in_the_place_of_a_config_is_called_one(write):
