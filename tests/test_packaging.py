@@ -97,6 +97,13 @@ def test_every_requirement_is_pinned_and_torchvision_never_enters():
     assert not pinned & {"torchvision", "timm", "torchmetrics"}
 
 
+def test_pages_install_from_the_checkout():
+    """No index has the distribution: a page that names it fails a person with its first command."""
+    pages = [ROOT / "README.md", *(page for page in (ROOT / "docs").glob("*.md") if page.name != "log.md")]
+    said = [line for page in pages for line in page.read_text().splitlines() if re.search(r"pip install ", line)]
+    assert said and all("-c constraints.txt" in line and "nas-orchestrator" not in line for line in said)
+
+
 def test_only_the_ci_gate_knows_what_lies_beside_the_checkout():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     beside = "../" + "shared"
