@@ -135,7 +135,8 @@ def _begin_again(batch: Batch, planned: Plan) -> int:
 
 def _how(ended: Ended) -> str:
     if ended.reason == "interrupted":
-        return "time is up for this job: everything is recorded"
+        why = "time is up for this job" if ended.again else "asked to end, by scancel or a preemption"
+        return f"{why}: everything is recorded"
     if ended.reason == "diagnosis" and ended.history.ended:
         return status.diagnosis(ended.history.ended, ended.folder)
     return f"the search ended: {ended.message}"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,13 @@ controller: random
 budget: {trials: 2}
 train: {epochs: 1, precision: fp32}
 cluster: {kind: script, workers: 2, memory: 800M}
+"""
+BROKEN = """
+from nas.plugin import loss
+
+@loss
+def broken(outputs, targets):
+    raise RuntimeError("no such loss")
 """
 
 
@@ -65,6 +73,23 @@ def test_the_shell_file_runs_the_search_to_its_end_and_leaves_no_process(written
         cli.app(["cancel", "run"], standalone_mode=False)
     late = subprocess.run([*said["start"].split(), "worker", "7"], timeout=100, stdin=subprocess.DEVNULL)
     assert late.returncode == 0, "a worker that comes when all is over sees it"
+
+
+@pytest.mark.timeout(240)
+def test_a_diagnosis_stands_in_the_controllers_log_and_lets_the_workers_go(written, tmp_path):
+    """Nobody looks at a screen there: the log says what failed and what to do, and no worker waits for a search."""
+    (tmp_path / "broken.py").write_text(BROKEN)
+    said = written("--plugin", "broken.py", "--set", "train.loss=broken", "--set", "budget.trials=1000")
+    done = subprocess.run(said["start"].split(), timeout=200, stdin=subprocess.DEVNULL)
+    (log,) = (path.read_text() for path in (tmp_path / "run" / "logs").glob("controller-*.log"))
+    assert done.returncode == 3, log
+    assert re.search(
+        r"nas: stopped: \d of the last \d candidates failed alike \(trials .*\): error: RuntimeError: no such loss\n"
+        rf"look closer: nas trial {tmp_path}/run \d+\n",
+        log,
+    ), log
+    assert json.loads((tmp_path / "run/cluster/scheduler.json").read_text()) == {"over": True}
+    assert processes(tmp_path / "run") == []
 
 
 @pytest.mark.timeout(240)

@@ -116,6 +116,15 @@ def test_a_controller_that_wakes_when_its_time_is_up_does_not_requeue_the_one_th
     assert [e.event.restart for e in entries if isinstance(e.event, DriverTookOver) and e.event.job] == [0, 1]
 
 
+def test_a_controller_that_is_preempted_says_so_and_leaves_the_rest_to_slurm(slurm: Slurm) -> None:
+    controller = slurm.controller()
+    controller.send_signal(signal.SIGTERM)
+    said = controller.communicate(timeout=60)[0]
+    assert controller.returncode == 75, said
+    assert "nas: asked to end, by scancel or a preemption: everything is recorded" in said
+    assert slurm.requeues() == [] and not slurm.over()
+
+
 def test_a_slurm_that_is_silent_for_a_moment_is_asked_again(slurm: Slurm) -> None:
     controller = slurm.controller()
     slurm.down.write_text("2")
