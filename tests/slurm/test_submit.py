@@ -140,6 +140,7 @@ def test_every_word_of_a_submission_reaches_slurm_and_its_jobs(nas, slurm, tmp_p
     assert sorted((gpus, words.split()[2]) for *_, gpus, words in seen) == [
         ("", "nas.submit.controller"), ("0", "nas.cluster.batch.worker"), ("1", "nas.cluster.batch.worker"),
     ]  # fmt: skip
+    nas("cancel", run)
 
 
 def test_a_walltime_shorter_than_the_search(nas, slurm, tmp_path):
