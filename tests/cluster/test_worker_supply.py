@@ -128,3 +128,18 @@ def test_what_was_cancelled_is_not_submitted_again(start):
     with pytest.raises(Interrupted, match="jobs were cancelled"):
         top_up.report(0)
     assert site.submitted == 0
+
+
+def test_workers_that_were_let_go_are_not_replaced_and_those_that_are_of_use_still_are(start):
+    """At the end of a search: else each idle job that is released is followed by another, as idle."""
+    runs = Queued("18_0", "workers", "RUNNING", "runs")
+    site = Site([runs, runs])
+    top_up = start(site)
+    top_up.want(1)
+    site.queue = [runs]
+    site.sees(3)
+    assert site.submitted == 0
+    site.queue = []
+    site.sees(2)
+    top_up.stop()
+    assert 1 <= site.submitted <= top_up.futile, "one at each look"
