@@ -280,8 +280,10 @@ class DaskExecutor:
             case ["joined", address] if not self.sharing:
                 self._known(address).there = True
                 self._announce()
-            case ["host", address, name]:
-                self._known(address).host = name
+            case ["host", address, name]:  # it has its slot; that it joined may have been said before we heard
+                worker = self._known(address)
+                worker.host, worker.there = name, worker.there or not self.sharing
+                self._announce()
             case ["on", address, gpu]:  # where GPUs are shared a worker is there when it has said which is its
                 worker = self._known(address)
                 worker.gpu, worker.there = gpu, True

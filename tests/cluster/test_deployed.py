@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dask
 import pytest
+from aftermath import settled
 from distributed.utils import get_ip
 from process_tree import LOOPBACK, descendants, listeners, wait_until_gone
 
@@ -36,6 +37,13 @@ Host 127.0.0.1
   Port {port}
   User {user}
   IdentityFile {folder}/me
+"""
+TRAINED = """
+space: digits_cnn
+task: {dataset: digits, validation: 0.2}
+controller: random
+budget: {trials: 1}
+train: {epochs: 1, precision: fp32}
 """
 
 
@@ -94,6 +102,16 @@ def test_workers_over_ssh_serve_a_search_by_tls_and_are_gone_after_it(sshd, tmp_
     assert certificates <= {(run / "cluster" / "tls" / "cert.pem").read_text()}, "somebody listens who is not the run's"
     assert certificates or get_ip() == "127.0.0.1"
     assert dask.config.get("distributed.comm.tls.ca-file") is None, "left as it was found"
+    assert wait_until_gone(descendants(sshd.pid), 20) == set()
+
+
+@pytest.mark.timeout(120)
+def test_the_command_has_its_workers_by_ssh(sshd, tmp_path, monkeypatch):
+    (tmp_path / "hosts.txt").write_text("127.0.0.1\n")
+    (tmp_path / "mine.yaml").write_text(TRAINED)
+    monkeypatch.chdir(tmp_path)
+    cli.app(["search", "mine.yaml", "--cluster", "ssh=hosts.txt", "--run", "run"], standalone_mode=False)
+    settled(tmp_path / "run", 1)
     assert wait_until_gone(descendants(sshd.pid), 20) == set()
 
 
