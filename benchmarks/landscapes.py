@@ -35,6 +35,7 @@ import numpy as np  # noqa: E402  (threads are set first)
 
 from nas.bench.contenders import Contender, parse  # noqa: E402
 from nas.bench.measures import better_than  # noqa: E402
+from nas.errors import InputError  # noqa: E402
 from nas.records import Exhausted, Reward  # noqa: E402
 from nas.space import Space  # noqa: E402
 
@@ -196,11 +197,15 @@ def main() -> None:
         ours: dict[int, float] = {}
         for contender in contenders:
             ends, lines, began = {}, [], time.process_time()
-            for seed in range(first, first + given.seeds):
-                landscape = LANDSCAPES[name](Random(seed))
-                spread = landscape.spread(Random(seed))
-                lines.append([one / spread for one in regrets(contender, landscape, seed, given.evaluations)])
-                ends[seed] = lines[-1][-1]
+            try:
+                for seed in range(first, first + given.seeds):
+                    landscape = LANDSCAPES[name](Random(seed))
+                    spread = landscape.spread(Random(seed))
+                    lines.append([one / spread for one in regrets(contender, landscape, seed, given.evaluations)])
+                    ends[seed] = lines[-1][-1]
+            except InputError as error:
+                print(f"{contender.name:14} {error}")
+                continue
             ours = ours or ends
             p = "" if ends is ours else f"{better_than(ours, ends, higher=False):.2g}"
             cells = " ".join(f"{_mean([line[at - 1] for line in lines]):>14}" for at in (50, 100, given.evaluations))

@@ -34,7 +34,7 @@ from nas.controllers.proposals import (
 from nas.errors import InputError
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.seeds import derive
-from nas.space import Decision, Draw, Space, admits, draw_prior
+from nas.space import Decision, Draw, Real, Space, admits, draw_prior
 
 Values = Mapping[str, int | float]
 Floats = NDArray[np.float64]
@@ -70,6 +70,9 @@ class LocalSearch:
     """
 
     def __init__(self, space: Space, seed: int) -> None:
+        """Raises InputError where neighbours can not be listed."""
+        if any(isinstance(decision, Real) for decision in space.decisions):
+            raise InputError("local_search needs a space without real numbers: the neighbours of one can not be listed")
         self._space = space
         self._seed = seed
         self._fresh = _Fresh(space, seed)

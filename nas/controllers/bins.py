@@ -193,6 +193,16 @@ def position(decision: Decision, value: float) -> float:
     return (value - low) / (high - low)
 
 
+def moved(decision: Integer | Real, value: float, by: float) -> int | float:
+    """The value ``by`` farther in its domain, which counts 1 as in ``position``; an integer moves by one at least."""
+    at = min(max(position(decision, value) + by, 0.0), 1.0)
+    if isinstance(decision, Real):
+        return _value(decision, at)
+    low, high = decision.low, decision.high
+    there = round(low * (high / low) ** at if decision.log else low + at * (high - low))
+    return min(max(there if there != value else there + (1 if by > 0 else -1), low), high)
+
+
 def _value(decision: Real, position: float) -> float:
     if decision.log:
         value = decision.low * math.exp(position * math.log(decision.high / decision.low))

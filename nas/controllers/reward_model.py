@@ -23,7 +23,8 @@ from torch import Tensor
 
 from nas.controllers.encoding import Block
 
-LIKENESS = (1.5, 2.0)  # squared distance of two random draws at the outset: over decisions, over any other block
+LIKENESS = (1.5, 2.0)  # squared distance of two random draws at the outset: over decisions, over any other block ...
+LEAST_APART = 0.1  # ... to which each decision contributes alike; one that draws hardly tell apart up to ten times more
 NOISE = 0.1  # variance, at the outset; exponential scores have 1
 SPREAD = 1.0  # standard deviation of the prior over logarithms of a, w and noise
 RATE = 0.1  # of an ascent: what a logarithm changes by, as with Adam's first steps
@@ -41,8 +42,10 @@ class RewardModel:
         middle = [math.log(1.0)] * len(blocks)
         for number, block in enumerate(blocks):
             columns = draws[:, block.start : block.stop]
-            apart = 2.0 * float(columns.var(0, correction=0).sum())  # the mean squared distance of two rows
-            middle += [math.log(LIKENESS[number > 0] / max(apart, 1e-9))] * self._sizes[number]
+            apart = torch.zeros(self._sizes[number], dtype=torch.float64)  # the mean squared distance of two rows ...
+            apart.index_add_(0, self._groups[number], 2.0 * columns.var(0, correction=0))  # ... in what shares a scale
+            apart = apart.clamp(min=max(LEAST_APART * float(apart.mean()), 1e-9))
+            middle += (LIKENESS[number > 0] / len(apart) / apart).log().tolist()
         self._middle = torch.tensor([*middle, math.log(NOISE)], dtype=torch.float64)
         self.state = self._middle.clone()
 

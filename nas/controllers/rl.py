@@ -2,10 +2,10 @@
 
 A draw is fresh, or (``edits`` of them, once there is something to edit) one of the best trials with a decision or a few
 drawn again: the policy decides those, given what is kept, and its recorded log-probability is of those alone (as in
-Evo-NAS, Maziarz et al. 2018). From the ``warmup`` on, proposals are what the reward model finds most promising in a
-pool of such draws (see imagination.py); where it has nothing to say, they are the policy's next draws. What was
-proposed before is drawn again, fresh draws with a higher exploration floor up to the prior itself, edits with one more
-decision.
+Evo-NAS, Maziarz et al. 2018). A number may move a little instead, which counts as kept. From the ``warmup`` on,
+proposals are what the reward model finds most promising in a pool of such draws (see imagination.py); where it has
+nothing to say, they are the policy's next draws. What was proposed before is drawn again, fresh draws with a higher
+exploration floor up to the prior itself, edits with one more decision.
 
 Constraints are seen as masks: heads are masked and renormalised when a candidate is drawn, and again when its trial is
 learned from (masks follow from the decisions, so they need not be recorded). What was rejected in the end is forgotten.
@@ -50,6 +50,7 @@ import orjson
 import torch
 
 from nas.controllers import Lessons
+from nas.controllers.bins import moved
 from nas.controllers.fidelity import Curve, Levels
 from nas.controllers.imagination import Imagination, Sketch, interval
 from nas.controllers.policy import Drawn, Masks, Policy
@@ -61,12 +62,14 @@ from nas.errors import NasError
 from nas.pareto import Vector
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.seeds import derive
-from nas.space import Draw, Space
+from nas.space import Draw, Index, Space
 
 FLOOR_AT_MOST = 0.25  # of the first draw, however few the decisions
 RAISED_AFTER = 4  # repeats drawn, before the exploration floor is doubled or one more decision edited
 PARENTS = 3  # the best trials that are edited
 ANOTHER_EDIT = 0.5  # the chance to edit one decision more, again and again
+MOVES = 0.5  # the chance that a number to be edited moves from where it is, by a step ...
+STEPS = (0.1, 0.05, 0.025, 0.0125)  # ... normal with one of these deviations, in parts of its range
 EDIT_FLOOR = 0.6  # exploration floor of an edit: what is drawn again should mostly become something else
 PRIOR_DRAWS = 64  # to learn how many decisions a candidate has, on average
 BASELINE_DECAY = 0.9  # per update
@@ -110,6 +113,7 @@ class RLController:
         draws = [unpriced.prior(Random(derive(seed, "length", i))) for i in range(PRIOR_DRAWS)]
         length = max(1.0, sum(len(draw.decisions) for draw in draws) / PRIOR_DRAWS)
         self._floor = min(FLOOR_AT_MOST, settings.floor / length)
+        self._numbers = {one.path: one for one in space.decisions if not isinstance(one, Index) and one.high > one.low}
         self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
         self._count = 0  # trials told
         self._window: deque[Told] = deque(maxlen=settings.window)
@@ -185,11 +189,7 @@ class RLController:
         """One of the best with a decision, or a few, drawn again; what thereby becomes active is drawn, too."""
         parents = self._parents()
         parent = parents[rng.randrange(len(parents))]
-        count = 1 + repeats // RAISED_AFTER
-        while rng.random() < ANOTHER_EDIT:
-            count += 1
-        again = rng.sample(list(parent.decisions), min(count, len(parent.decisions)))
-        kept = {path: value for path, value in parent.decisions.items() if path not in again}
+        kept = self._kept(parent, np.random.default_rng(rng.randrange(2**63)), repeats // RAISED_AFTER)
         drawn = self._policy.draw(rng, EDIT_FLOOR, kept)
         return drawn, {"floor": EDIT_FLOOR, parent.run: parent.number, "drawn": list(drawn.drawn)}
 
@@ -219,10 +219,17 @@ class RLController:
         return found
 
     def _kept(self, parent: Parent, rng: np.random.Generator, raised: int) -> dict[str, int | float]:
+        """All but one decision or some, which the policy is to draw again; numbers among these may move a little."""
         paths = list(parent.decisions)
         count = min(int(rng.geometric(1.0 - ANOTHER_EDIT)) + raised, len(paths))
-        again = {paths[at] for at in rng.choice(len(paths), count, replace=False)}
-        return {path: value for path, value in parent.decisions.items() if path not in again}
+        again = [paths[at] for at in rng.choice(len(paths), count, replace=False)]
+        kept = {path: value for path, value in parent.decisions.items() if path not in again}
+        for path in again:
+            decision = self._numbers.get(path)
+            if decision and rng.random() < MOVES:
+                step = rng.normal(0.0, rng.choice(STEPS))
+                kept[path] = moved(decision, parent.decisions[path], step)
+        return kept
 
     def teach(self, lessons: Lessons) -> None:
         self._taught = [

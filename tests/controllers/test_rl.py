@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from search_problems import EVERY_KIND, FLAT, SIX, read, script
 
+from nas.controllers.bins import moved, position
 from nas.controllers.imagination import interval
 from nas.controllers.policy import Policy
 from nas.controllers.random import RandomController
 from nas.controllers.rl import RLController
 from nas.controllers.settings import RLSettings
 from nas.records import CandidateFailure, Proposal, Reward
+from nas.space import Integer, Real
 
 QUICK = RLSettings(warmup=4, update_every=2)
 
@@ -220,3 +224,34 @@ def test_many_workers_do_not_wait_for_thoughts() -> None:
             thoughts.append(controller._count)
     assert thoughts == list(range(4, 31, 2))  # 200 to 170 are open, two to three times 64
     assert [interval(10, open_) for open_ in (0, 64, 127, 128, 1_000, 10_000)] == [1, 1, 1, 2, 8, 128]
+
+
+@given(st.booleans(), st.booleans(), st.floats(0, 1), st.floats(-2, 2))
+def test_a_number_moves_within_its_domain_and_an_integer_moves(real: bool, log: bool, at: float, by: float) -> None:
+    """Else an edit might leave the domain, or propose its parent again."""
+    decision = Real("x", 0.5, 90.0, log) if real else Integer("x", 1, 90, log)
+    value = decision.low + at * (decision.high - decision.low)
+    value = value if real else round(value)
+    there = moved(decision, value, by)
+    assert decision.accept(there) == there
+    if not real:
+        inside = (by > 0 and value < decision.high) or (by <= 0 and value > decision.low)
+        assert (there != value) == inside
+    elif 0 < position(decision, value) + by < 1:
+        assert position(decision, there) - position(decision, value) == pytest.approx(by, abs=1e-9)
+
+
+def test_numbers_of_the_best_trials_move_a_little() -> None:
+    """A rate found by a draw of its whole range is a tenth of the range off, and would stay so."""
+    controller = new({"name": "n", "hyperparameters": {"x": {"float": [0.0, 1.0]}, "y": {"float": [0.0, 1.0]}}})
+    moves = []
+    values: dict[int, Mapping[str, int | float]] = {}
+    for number in range(60):
+        proposal = step(controller, number)
+        values[number] = proposal.decisions
+        if "parent" in proposal.notes:
+            parent = values[proposal.notes["parent"]]
+            kept = set(parent) - set(proposal.notes["drawn"])
+            moves += [abs(proposal.decisions[path] - parent[path]) for path in kept]
+        controller.tell(proposal, Reward(-sum(abs(value - 0.3) for value in proposal.decisions.values())))
+    assert sum(0 < move < 0.1 for move in moves) > 10
