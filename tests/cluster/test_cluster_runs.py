@@ -30,17 +30,23 @@ def test_no_process_of_a_run_hears_the_network(tmp_path):
     """TCP and UDP, IPv4 and IPv6: nobody but this host may reach scheduler, workers or children."""
     heard: dict[str, str] = {}
     kinds: Counter[str] = Counter()
+    looked = tmp_path / "looked"  # at everything, while both children were at work
+
+    def objective(candidate, context):
+        until = time.monotonic() + 20
+        while not looked.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        return 1.0
 
     def look(search, now):
         tree = {pid: command(pid) for pid in (os.getpid(), *descendants(os.getpid()))}
         for kind in ("cluster.worker", "cluster.forkserver"):
             kinds[kind] = max(kinds[kind], sum(kind in words for words in tree.values()))
         heard.update({address: tree[pid] for address, pid in listeners(set(tree)).items()})
+        if kinds["cluster.worker"] >= 2 and kinds["cluster.forkserver"] >= 4:
+            looked.touch()
 
-    nas.search(
-        SPACE, lambda candidate, context: time.sleep(0.3) or 1.0, trials=6, cluster={"workers": 2},
-        run=tmp_path / "run", observe=look,
-    )  # fmt: skip
+    nas.search(SPACE, objective, trials=6, cluster={"workers": 2}, run=tmp_path / "run", observe=look)
     assert kinds["cluster.worker"] >= 2
     assert kinds["cluster.forkserver"] >= 4, "two servers, each with a child"
     assert len(heard) >= 3, "scheduler and workers listen somewhere, else this test looks in the wrong place"
