@@ -38,6 +38,14 @@ def end(program: str, jobs: Sequence[str], gone: str, system: str) -> None:
         raise SearchFailed(f"{system} does not end the jobs: {said(done)}")
 
 
+def refused(system: str, file: Path, done: subprocess.CompletedProcess[str]) -> InputError:
+    """What to raise where a job is not taken."""
+    return InputError(
+        f"{system} refuses the job ({file}): {said(done)}; ask for what it has: time, partition, account, memory, "
+        "controller_memory and the like in cluster:"
+    )
+
+
 def said(done: subprocess.CompletedProcess[str]) -> str:
     """What it complained of, without its own name before each line."""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, end, said
+from nas.cluster.batch.commands import command, end, refused, said
 from nas.cluster.batch.jobs import Job, mebibytes
 from nas.cluster.batch.system import Queued
-from nas.errors import InputError, Interrupted, SearchFailed
+from nas.errors import Interrupted, SearchFailed
 
 WAITING = frozenset({"PEND", "PSUSP", "PROV", "WAIT"})
 ENDED = frozenset({"DONE", "EXIT", "ZOMBI"})
@@ -41,7 +41,7 @@ class Lsf:
         done = command([self.program], stdin=file)
         found = re.search(r"Job <(\d+)>", done.stdout)
         if done.returncode or not found:
-            raise InputError(f"LSF refuses the job ({file}): {said(done)}")
+            raise refused("LSF", file, done)
         return found[1]
 
     def queue(self, tags: Mapping[str, str]) -> list[Queued]:

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, end, said
+from nas.cluster.batch.commands import command, end, refused, said
 from nas.cluster.batch.jobs import LOGS, Job, mebibytes
 from nas.cluster.batch.system import Phase, Queued
-from nas.errors import InputError, Interrupted, SearchFailed
+from nas.errors import Interrupted, SearchFailed
 
 INHERITED = ("PATH",)  # by which a controller finds qsub; PBS gives its jobs another
 GONE = "Unknown Job Id|has finished|Request invalid for state"
@@ -44,7 +44,7 @@ class Pbs:
     def submit(self, file: Path) -> str:
         done = command([self.program, str(file.absolute())], folder=file.parent.parent / LOGS)
         if done.returncode:
-            raise InputError(f"PBS refuses the job ({file}): {said(done)}")
+            raise refused("PBS", file, done)
         return done.stdout.split()[-1]
 
     def queue(self, tags: Mapping[str, str]) -> list[Queued]:

@@ -14,10 +14,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, end, said
+from nas.cluster.batch.commands import command, end, refused, said
 from nas.cluster.batch.jobs import Job, mebibytes
 from nas.cluster.batch.system import Queued
-from nas.errors import InputError, SearchFailed
+from nas.errors import SearchFailed
 
 INHERITED = ("PATH",)  # by which a controller finds qsub; Grid Engine gives its jobs another
 AGAIN = 99  # the exit code with which a job asks to be started again
@@ -42,7 +42,7 @@ class Sge:
     def submit(self, file: Path) -> str:
         done = command([self.program, "-terse", str(file)])
         if done.returncode:
-            raise InputError(f"Grid Engine refuses the job ({file}): {said(done)}")
+            raise refused("Grid Engine", file, done)
         return done.stdout.split()[-1].partition(".")[0]  # 18 of 18.1-4:1
 
     def queue(self, tags: Mapping[str, str]) -> list[Queued]:

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.cluster.batch import script
-from nas.cluster.batch.commands import command, end, said
+from nas.cluster.batch.commands import command, end, refused, said
 from nas.cluster.batch.jobs import Job, mebibytes
 from nas.cluster.batch.system import Queued
-from nas.errors import InputError, Interrupted, SearchFailed
+from nas.errors import Interrupted, SearchFailed
 
 WARNING = 120  # seconds before its end at which a job whose walltime we do not know is warned
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"})
@@ -55,7 +55,7 @@ class Slurm:
     def submit(self, file: Path) -> str:
         done = command([self.program, "--parsable", str(file)])
         if done.returncode:
-            raise InputError(f"SLURM refuses the job ({file}): {said(done)}")
+            raise refused("SLURM", file, done)
         return done.stdout.strip().partition(";")[0]
 
     def queue(self, tags: Mapping[str, str]) -> list[Queued]:
