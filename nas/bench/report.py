@@ -129,7 +129,7 @@ def _number(value: float) -> str:
         return "inf"
     if value == int(value) and abs(value) < 1e6:
         return f"{value:.0f}"
-    return f"{value:.5g}" if abs(value) < 1 else f"{value:.2f}"
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
 
 
 def _finite(value: float) -> float | None:
