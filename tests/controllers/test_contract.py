@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from search_problems import (
 )
 
 from nas.controllers import Controller, Lessons, Teachable, make, parse, remarks
-from nas.controllers.fidelity import WHOLE
+from nas.controllers.fidelity import WHOLE, Curve
 from nas.controllers.proposals import every_draw
 from nas.errors import InputError
 from nas.limits import Budget
@@ -432,38 +433,41 @@ def test_what_is_told_again_replays_and_loads_at_any_cut(name: str, objectives: 
         assert replay(loaded, steps[cut:]).save() == snapshots[-1]
 
 
+def settles_on(name: str, curve: Callable[[float], Curve]) -> float:
+    """The mean worth, 0 to 1, of what is proposed after 30 trials, when such curves are told of their worths."""
+    controller = new(name, read({"hyperparameters": {letter: {"int": [0, 9]} for letter in "abcdef"}}))
+    worths: list[float] = []
+    for number in range(50):
+        proposal = asked(controller, number)
+        controller.began(proposal)
+        worths.append(sum(proposal.decisions.values()) / 54)
+        told = curve(worths[-1])
+        controller.tell(proposal, Reward(told[-1][1], curve=told))
+    return float(np.mean(worths[30:]))
+
+
 @pytest.mark.parametrize("name", ["rl", "evolution"])
 def test_a_long_run_is_not_taken_for_a_better_one(name: str) -> None:
     """What was trained to its end is worth more than what paused, whatever it is: who compared the two as numbers
     would settle on what happened to be trained for long."""
-    space = read({"hyperparameters": {letter: {"int": [0, 9]} for letter in "abcdef"}})
-    controller = new(name, space)
-    told: list[float] = []
-    for number in range(50):
-        proposal = asked(controller, number)
-        controller.began(proposal)
-        told.append(sum(proposal.decisions.values()) / 54)
-        curve = [(1, (told[-1] / 10,)), (3, (told[-1] / 3,)), (WHOLE, (told[-1],))]
-        reached = 1 if told[-1] > 0.5 else 3  # the worse half is trained in full, as by a ladder without rungs
-        controller.tell(proposal, Reward(curve[reached - 1][1], curve=curve[:reached]))
-    assert np.mean(told[30:]) > 0.6
+
+    def curve(worth: float) -> Curve:  # the worse half is trained in full, as by a ladder without rungs
+        whole = [(1, (worth / 10,)), (3, (worth / 3,)), (WHOLE, (worth,))]
+        return whole[:1] if worth > 0.5 else whole
+
+    assert settles_on(name, curve) > 0.6
 
 
 @pytest.mark.parametrize("name", ["rl", "evolution", "optuna:tpe"])
 def test_a_short_run_is_not_taken_for_a_better_one(name: str) -> None:
     """Here every number falls with training: who compared those of short trainings with those of whole ones would
     settle on what paused."""
-    space = read({"hyperparameters": {letter: {"int": [0, 9]} for letter in "abcdef"}})
-    controller = new(name, space)
-    told: list[float] = []
-    for number in range(50):
-        proposal = asked(controller, number)
-        controller.began(proposal)
-        told.append(sum(proposal.decisions.values()) / 54)
-        curve = [(1, (2 + told[-1] / 10,)), (WHOLE, (told[-1],))]
-        reached = 2 if told[-1] > 0.5 else 1  # the better half is trained in full
-        controller.tell(proposal, Reward(curve[reached - 1][1], curve=curve[:reached]))
-    assert np.mean(told[30:]) > 0.6
+
+    def curve(worth: float) -> Curve:  # the better half is trained in full
+        whole = [(1, (2 + worth / 10,)), (WHOLE, (worth,))]
+        return whole if worth > 0.5 else whole[:1]
+
+    assert settles_on(name, curve) > 0.6
 
 
 # Constraints ---------------------------------------------------------------------------------------------------------
