@@ -153,7 +153,9 @@ def _chosen(flag: str, words: str, known: list[str]) -> list[str]:
 
 def _changed(protocol: Protocol, wishes: Wishes) -> Protocol:
     """With what flags say otherwise."""
-    evaluations = wishes.evaluations or (QUICK_EVALUATIONS if wishes.quick and protocol.evaluations else None)
+    evaluations = wishes.evaluations
+    if evaluations is None and wishes.quick and protocol.evaluations:
+        evaluations = min(QUICK_EVALUATIONS, protocol.evaluations)
     changes: dict[str, Any] = {}
     if evaluations is not None:
         changes = {"evaluations": evaluations, "at": [n for n in protocol.at if n <= evaluations]}

@@ -246,7 +246,9 @@ def _seconds(duration: OfColumn, columns: _Columns, at: KeyPath) -> Numbers:
         seconds = recorded * duration.times
     wrong = np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
     if len(wrong):
-        message = f"{_row(columns, int(wrong[0]))}: the duration is missing, infinite or negative"
+        row = int(wrong[0])
+        told = "missing or infinite" if np.isnan(seconds[row]) else f"{seconds[row]:g}"
+        message = f"{_row(columns, row)}: the duration is {told}; every row needs one, of 0 or more"
         raise InputError(columns.document.problem(at, message))
     return seconds
 
@@ -256,9 +258,6 @@ def _with_equals(best: NDArray[np.bool_], spec: Spec, columns: _Columns) -> NDAr
     if spec.equals is None:
         return best
     group = columns.cells(spec.equals, ("equals",))
-    if group.ndim != 1:
-        wrong = f"'{spec.equals}' has {group.shape[1]} columns; name one, {spec.equals}[0]"
-        raise InputError(columns.document.problem(("equals",), wrong))
     named = group[best]
     return np.asarray(best | np.isin(group, named[named != ""] if group.dtype.kind == "U" else named))
 
@@ -286,10 +285,15 @@ class _Columns:
     log: bool  # whether the benchmark takes logarithms
 
     def cells(self, name: str, at: KeyPath) -> NDArray[Any]:
+        """(rows,): as they stand."""
         try:
-            return self.table.cells(name.replace(DATASET, self.dataset))
+            found = self.table.cells(name.replace(DATASET, self.dataset))
         except InputError as error:
             raise self._placed(error, at) from None
+        if found.ndim != 1:
+            wrong = f"'{name}' has {found.shape[1]} columns; name one, {name}[0]"
+            raise InputError(self.document.problem(at, wrong))
+        return found
 
     def one(self, named: OneOf | MeanOf | str, at: KeyPath) -> Numbers:
         """(rows,)"""
@@ -361,8 +365,9 @@ def _rows(spec: Spec, document: Document, space: Space, columns: _Columns) -> Ro
             meant = _meant(space.by_path[path], cell, spec.values, document, ("cells", path))
             held = columns.cells(cell.column, ("cells", path))
             digits = _digits(held, meant, columns, document, ("cells", path))
-        except InputError as error:
-            problems.extend(error.problems)
+        except InputError as error:  # of one column that many cells name, ops[0] to ops[5], what is wrong is told once
+            told = {problem.message for problem in problems}
+            problems.extend(problem for problem in error.problems if problem.message not in told)
             continue
         places.append((path, weight, {value: digit for digit, value in enumerate(meant.values())}))
         keys = keys + digits.astype(object) * weight  # Python's integers: a product of many domains has no bound
@@ -442,8 +447,6 @@ def _key(held: Any) -> str | float:
 
 def _digits(held: NDArray[Any], meant: Meant, columns: _Columns, document: Document, at: KeyPath) -> NDArray[np.int64]:
     """(rows,): which of ``meant`` each row's cell holds. Raises InputError at a cell that holds none."""
-    if held.ndim != 1:
-        raise InputError(document.problem(at, f"is a matrix of {held.shape[1]} columns; name one, as in config[0]"))
     kinds, which = np.unique(held, return_inverse=True)
     digit_of = {key: digit for digit, key in enumerate(meant)}
     digits = []

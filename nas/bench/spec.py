@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from nas import documents, shipped
 from nas.amounts import Seconds
-from nas.documents import Document
-from nas.errors import InputError
+from nas.documents import Document, KeyPath, hint
+from nas.errors import InputError, Problem
 from nas.reward import MOST_OBJECTIVES, Direction
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -147,6 +147,8 @@ class Protocol(Part):
             raise ValueError("give evaluations or seconds: else a search never ends")
         if "reached" in self.report and self.goal is None:
             raise ValueError("report says reached; give the column whose best row is the goal")
+        if self.evaluations is not None and self.at and max(self.at) > self.evaluations:
+            raise ValueError(f"at says {max(self.at)}, and a search has {self.evaluations} evaluations")
         several = isinstance(self.reward, Objectives)
         if any((report == "hypervolume") != several for report in self.report):
             raise ValueError("hypervolume is what is reported of several objectives, and of no others")
@@ -184,14 +186,27 @@ def load(name: str) -> tuple[Spec, Document]:
     document = documents.read(shipped.find("configs/bench", name))
     spec = documents.validate(Spec, document)
     problems = []
-    for wrong, protocol in ((key, one) for key, one in spec.protocols.items() if isinstance(one.seconds, dict)):
-        assert isinstance(protocol.seconds, dict)
-        for missing in spec.datasets.keys() ^ protocol.seconds.keys():
-            message = f"give seconds for each of the data sets, {', '.join(spec.datasets)}; wrong: {missing}"
-            problems.append(document.problem(("protocols", wrong, "seconds"), message))
+    for key, protocol in spec.protocols.items():
+        if isinstance(protocol.seconds, dict):
+            problems += _seconds_by_dataset(spec, document, protocol.seconds, ("protocols", key, "seconds"))
     if problems:
         raise InputError(*problems)
     return spec, document
+
+
+def _seconds_by_dataset(spec: Spec, document: Document, seconds: Mapping[str, float], at: KeyPath) -> list[Problem]:
+    return [
+        *(
+            document.problem(at, f"no seconds for the data set '{name}'")
+            for name in spec.datasets
+            if name not in seconds
+        ),
+        *(
+            document.problem((*at, name), f"there is no data set '{name}'{hint(name, spec.datasets)}", key=True)
+            for name in seconds
+            if name not in spec.datasets
+        ),
+    ]
 
 
 def space_document(spec: Spec, document: Document) -> Document:

@@ -139,6 +139,8 @@ def test_a_conditional_decision_has_a_cell_for_not_active(tmp_path):
         ("layers: layers\n", "layers: {column: layers, inactive: 2}\n", r"yaml:12:\d+: inactive: 2 is what"),
         ("{int: [1, 4]}", "{int: [1, 1000000000000]}", r"yaml:12:\d+: .* has 1,000,000,000,000 values, more than"),
         ("{column: cost}", "{column: val_1}", r"yaml:\d+:24: .*toy.csv:2: the duration is missing"),
+        ("at: [5, 30]", "at: [5, 300]", r"yaml:16:5: at says 300, and a search has 30 evaluations"),
+        ("seconds: 100", "seconds: {al: 9}", r"yaml:\d+:14: no seconds for .* 'all'\n.*no data set 'al'; did you mean"),
         ("{column: cost}", "{column: cost, constant: 3}", r"^[^\n]* unknown key 'constant' \(allowed: column[^\n]*$"),
         ("{column: cost}", "{log_normal: {mean: 60, sigma: 1.0e+200}}", r"1e\+200 is wrong here: it should be less"),
         ("{column: cost}", "cost", r"^[^\n]*'cost' is wrong here: it should be {column: ...}, {con"),
@@ -153,6 +155,23 @@ def test_what_is_wrong_is_said_at_its_place(tmp_path, old, new, message):
         path = write(tmp_path, SPEC.replace(old, new, 1))
         for protocol in ("query", "timed", "noisy"):
             recorded(path, protocol)
+
+
+def test_a_missing_column_is_told_once_however_many_cells_name_it(tmp_path):
+    """Lost without it: one wrong word is a page of errors, and a second one is not seen among them."""
+    text = SPEC.replace("width: width", "width: ops[0]").replace("column: code", "column: 'ops[1]'")
+    with pytest.raises(InputError) as caught:
+        recorded(write(tmp_path, text.replace("layers: layers", "layers: layer")))
+    first, second = caught.value.problems
+    assert (first.line, second.line) == (10, 12)
+    assert "no column 'ops'" in first.message and "no column 'layer'; did you mean 'layers'" in second.message
+
+
+def test_a_negative_duration_is_said_with_its_line(tmp_path):
+    path = write(tmp_path)
+    (tmp_path / "toy.csv").write_text((tmp_path / "toy.csv").read_text().replace(",10,0,", ",-10,0,"))
+    with pytest.raises(InputError, match=r"yaml:\d+:24: .*toy.csv:2: the duration is -10; every row needs one"):
+        recorded(path, "timed")
 
 
 def test_a_space_that_is_not_there_is_said_at_its_place(tmp_path):

@@ -166,6 +166,12 @@ def test_the_order_of_play_and_who_plays_fewer_seeds(tmp_path):
     assert len(matches) == 2 * (100 + 50)
 
 
+def test_quick_makes_no_search_longer(tmp_path):
+    write(tmp_path)
+    (quick,) = play(tmp_path, quick=True, seeds=1, controllers="random").benchmarks
+    assert (quick.protocol.evaluations, quick.protocol.at) == (30, [5, 30])
+
+
 def test_searches_that_ended_early_are_told(tmp_path):
     """Lost without it: a table that lacks most candidates looks like one on which nobody finds anything."""
     write(tmp_path)
