@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from nas import config, documents, shipped
-from nas.bench import command
 from nas.errors import InputError
+from nas.records import FAILURE_KINDS, MACHINE_FAILURES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -60,7 +60,7 @@ def test_every_shipped_config_reads_with_its_space(name):
 
 
 def test_the_readmes_yaml_reads(tmp_path):
-    whole, objectives, space, _ = fenced("yaml")
+    whole, objectives, space = fenced("yaml")
     path = tmp_path / "config.yaml"
     path.write_text(whole)
     assert config.load(path).name == "fashion"
@@ -70,14 +70,13 @@ def test_the_readmes_yaml_reads(tmp_path):
     assert documents.parse(space, "README.md").data["name"] == "small-cnn"
 
 
-def test_the_readmes_benchmark_plays(tmp_path):
-    """Lost without it: a person who brings a table copies a YAML that is refused."""
-    path = tmp_path / "mine.yaml"
-    path.write_text(fenced("yaml")[3])
-    rows = [f"{depth},{kernel},{depth},{kernel},{depth},9" for depth in (1, 2, 3) for kernel in (3, 5)]
-    (tmp_path / "mine.csv").write_text("depth,kernel,run_1,run_2,test,seconds\n" + "\n".join(rows) + "\n")
-    wishes = command.Wishes(str(path), controllers="random", seeds=1, processes=1, run=tmp_path / "run")
-    assert "reached" in command.play(wishes, lambda done, total: None).page()
+def test_the_readme_says_which_failures_teach_a_controller():
+    """Lost without it: a person takes a preempted trial for a bad one, or the other way round."""
+    charged, machines = re.search(
+        r"What a candidate did teaches(.*?)What the\nmachines did(.*?):", README, re.DOTALL
+    ).groups()
+    assert set(re.findall(r"`(\w+)`", charged)) == set(FAILURE_KINDS) - MACHINE_FAILURES
+    assert set(re.findall(r"`(\w+)`", machines)) == MACHINE_FAILURES
 
 
 def test_every_command_of_the_readme_exists():
