@@ -5,7 +5,7 @@
 Every seed is a landscape of its own, the same for all controllers. nk-N-A-K: N choices of A, each worth what a random
 table says of it and of K others (Kauffman and Levin 1987); the larger K, the more rugged. branches: two blocks of three
 kinds and an optimizer of two, with parameters of their own; kinds that go together are drawn at random. valley: four
-integers along a bent valley with ripples.
+integers along a bent valley with ripples. bowl: five reals, one by its logarithm, that depend on each other.
 
 Regret is the best worth less that of the best so far, in standard deviations of random candidates; the mean over seeds,
 plus and minus its standard error, after 50, 100 and all evaluations. p: one-sided Wilcoxon by seed at the end, that the
@@ -95,6 +95,22 @@ def valley(rng: Random) -> Landscape:
     )
 
 
+def bowl(rng: Random) -> Landscape:
+    """Five reals, one of them by its logarithm: a bowl that is stretched and leans, its bottom inside."""
+    bottom = np.array([rng.uniform(0.15, 0.85) for _ in range(5)])
+    weights = np.array([math.exp(rng.uniform(-1.5, 1.5)) for _ in range(5)])
+    lean = np.array([[rng.gauss(0, 0.5) if row != column else 1.0 for column in range(5)] for row in range(5)])
+    names = [f"hyperparameters.d{at}" for at in range(5)]
+
+    def worth(decisions: Decisions) -> float:
+        *linear, rate = (decisions[name] for name in names)
+        off = lean @ (np.array([*linear, math.log10(rate) / 4 + 1]) - bottom)
+        return -float(weights @ off**2)
+
+    linear = {f"d{at}": {"float": [0.0, 1.0]} for at in range(4)}
+    return Landscape(_space({**linear, "d4": {"float": [1e-4, 1.0], "log": True}}), worth, 0.0)
+
+
 def branches(rng: Random) -> Landscape:
     """Conditional, of choices, integers and reals; the best of each kind is known, so the best of all is."""
     kinds: list[Any] = [
@@ -158,6 +174,7 @@ LANDSCAPES: dict[str, Callable[[Random], Landscape]] = {
     "nk-8-4-2": partial(nk, 8, 4, 2),
     "nk-6-5-2": partial(nk, 6, 5, 2),
     "valley": valley,
+    "bowl": bowl,
     "branches": branches,
 }
 

@@ -120,7 +120,10 @@ class Imagination:
         self._size = size
         self._encoder = Encoder(space, draws)
         rows = np.stack([self._encoder.row(draw.decisions, draw.candidate.architecture) for draw in draws])
-        self._models = [RewardModel(self._encoder.blocks, torch.from_numpy(rows)) for _ in range(objectives)]
+        self._models = [
+            RewardModel(self._encoder.blocks, torch.from_numpy(rows), numbers=bool(space.numbers))
+            for _ in range(objectives)
+        ]
         self._memory: list[Remembered] = []
         self._taught: list[Remembered] = []  # of an earlier run ...
         self._earlier = Preferences(seed, objectives)  # ... which has bests of its own

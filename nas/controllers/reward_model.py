@@ -25,7 +25,7 @@ from nas.controllers.encoding import Block
 
 LIKENESS = (1.5, 2.0)  # squared distance of two random draws at the outset: over decisions, over any other block ...
 LEAST_APART = 0.1  # ... to which each decision contributes alike; one that draws hardly tell apart up to ten times more
-NOISE = 0.1  # variance, at the outset; exponential scores have 1
+NOISE = (0.1, 0.01)  # variance, at the outset, of a space of choices alone, and with numbers; exponential scores have 1
 SPREAD = 1.0  # standard deviation of the prior over logarithms of a, w and noise
 RATE = 0.1  # of an ascent: what a logarithm changes by, as with Adam's first steps
 JITTER = 1e-6
@@ -34,8 +34,8 @@ JITTER = 1e-6
 class RewardModel:
     """``state`` is all that changes: logarithms of amplitudes, scales and noise; the outset is its prior's middle."""
 
-    def __init__(self, blocks: Sequence[Block], draws: Tensor) -> None:
-        """``draws``: rows [draws, columns] of the space's prior."""
+    def __init__(self, blocks: Sequence[Block], draws: Tensor, *, numbers: bool) -> None:
+        """``draws``: rows [draws, columns] of the space's prior; ``numbers``: whether it has any."""
         self._spans = [slice(block.start, block.stop) for block in blocks]
         self._groups = [torch.tensor(block.groups) for block in blocks]
         self._sizes = [max(block.groups, default=0) + 1 for block in blocks]
@@ -46,7 +46,7 @@ class RewardModel:
             apart.index_add_(0, self._groups[number], 2.0 * columns.var(0, correction=0))  # ... in what shares a scale
             apart = apart.clamp(min=max(LEAST_APART * float(apart.mean()), 1e-9))
             middle += (LIKENESS[number > 0] / len(apart) / apart).log().tolist()
-        self._middle = torch.tensor([*middle, math.log(NOISE)], dtype=torch.float64)
+        self._middle = torch.tensor([*middle, math.log(NOISE[numbers])], dtype=torch.float64)
         self.state = self._middle.clone()
 
     def fit(self, rows: Tensor, ranks: Tensor, ascents: int) -> None:

@@ -62,7 +62,7 @@ from nas.errors import NasError
 from nas.pareto import Vector
 from nas.records import CandidateFailure, Exhausted, Proposal, Reward
 from nas.seeds import derive
-from nas.space import Draw, Index, Space
+from nas.space import Draw, Space
 
 FLOOR_AT_MOST = 0.25  # of the first draw, however few the decisions
 RAISED_AFTER = 4  # repeats drawn, before the exploration floor is doubled or one more decision edited
@@ -113,7 +113,6 @@ class RLController:
         draws = [unpriced.prior(Random(derive(seed, "length", i))) for i in range(PRIOR_DRAWS)]
         length = max(1.0, sum(len(draw.decisions) for draw in draws) / PRIOR_DRAWS)
         self._floor = min(FLOOR_AT_MOST, settings.floor / length)
-        self._numbers = {one.path: one for one in space.decisions if not isinstance(one, Index) and one.high > one.low}
         self._known: dict[str, None] = {}  # hashes proposed, in that order: a set has none that could be saved
         self._count = 0  # trials told
         self._window: deque[Told] = deque(maxlen=settings.window)
@@ -225,7 +224,7 @@ class RLController:
         again = [paths[at] for at in rng.choice(len(paths), count, replace=False)]
         kept = {path: value for path, value in parent.decisions.items() if path not in again}
         for path in again:
-            decision = self._numbers.get(path)
+            decision = self._space.numbers.get(path)
             if decision and rng.random() < MOVES:
                 step = rng.normal(0.0, rng.choice(STEPS))
                 kept[path] = moved(decision, parent.decisions[path], step)

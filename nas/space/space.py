@@ -13,7 +13,7 @@ from nas.errors import InputError, InvalidCandidate
 from nas.space.candidate import Candidate
 from nas.space.constraints import Constraint, Costs, Masks, masks
 from nas.space.count import Count, count
-from nas.space.decisions import Decision, draw_prior
+from nas.space.decisions import Decision, Index, Integer, Real, draw_prior
 from nas.space.partial import Known
 from nas.space.tree import Choose, Node, Walk, all_decisions
 
@@ -101,6 +101,11 @@ class Space:
     @cached_property
     def by_path(self) -> Mapping[str, Decision]:
         return {decision.path: decision for decision in self.decisions}
+
+    @cached_property
+    def numbers(self) -> Mapping[str, Integer | Real]:
+        """Decisions that are numbers, of more than one value."""
+        return {one.path: one for one in self.decisions if not isinstance(one, Index) and one.high > one.low}
 
     @cached_property
     def _masks(self) -> Masks | None:
