@@ -104,7 +104,8 @@ class DaskExecutor:
         self.members = members
         self.sharing = sharing
         self.name = f"nas-{uuid.uuid4().hex}"  # of the plugin, the topic and the tasks: unique on a shared cluster
-        self._events: queue.SimpleQueue[Sequence[Any]] = queue.SimpleQueue()  # filled by Dask's threads
+        # By Dask's threads. No SimpleQueue: where a signal ends a wait whose time is over, that waits for ever.
+        self._events: queue.Queue[Sequence[Any]] = queue.Queue()
         self._workers: dict[str, _Worker] = {}  # by address
         self._tasks: dict[str, _Task] = {}  # by key: those that are not answered
         self._count = 0  # of tasks so far
