@@ -104,7 +104,7 @@ class DaskExecutor:
         self.members = members
         self.sharing = sharing
         self.name = f"nas-{uuid.uuid4().hex}"  # of the plugin, the topic and the tasks: unique on a shared cluster
-        # By Dask's threads. No SimpleQueue: where a signal ends a wait whose time is over, that waits for ever.
+        # Filled by Dask's threads. No SimpleQueue: interrupted by a signal when its time is over, it waits for ever.
         self._events: queue.Queue[Sequence[Any]] = queue.Queue()
         self._workers: dict[str, _Worker] = {}  # by address
         self._tasks: dict[str, _Task] = {}  # by key: those that are not answered
