@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 MAY_CHANGE = ("budget", "stop", "replicate", "cluster", "data")  # parts that may differ when a run is gone on with
 DEFAULT_TRIALS = 100
+RETIRED = {"rl": ("dream_weight", "entropy_floor", "entropy_weight")}  # settings that only journals still have
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -219,9 +220,10 @@ class Config(RunConfig):
 def from_plain(recorded: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Config | CallableConfig:
     """The config that a journal recorded, with values from the command line laid over it.
 
-    Keys that are newer than the journal take their defaults. Raises InputError where a value of these is wrong.
+    Keys that are newer than the journal take their defaults, and RETIRED ones go unread. Raises InputError where a
+    value of ``overrides`` is wrong.
     """
-    document = documents.plain(recorded, "the recorded config")
+    document = documents.plain(_without_retired(recorded), "the recorded config")
     if overrides:
         data = documents.copied(document.data)
         flags, problems = _lay_over(data, overrides)
@@ -232,6 +234,14 @@ def from_plain(recorded: Mapping[str, Any], overrides: Sequence[Override] = ()) 
     if "objective" in recorded:
         return documents.validate(CallableConfig, document, context=context)
     return documents.validate(Config, document, context=context)
+
+
+def _without_retired(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    controller = {
+        kind: {key: value for key, value in settings.items() if key not in RETIRED.get(kind, ())}
+        for kind, settings in recorded.get("controller", {}).items()
+    }
+    return {**recorded, **({"controller": controller} if controller else {})}
 
 
 # Values from the command line ----------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """What the RL controller would try next: the policy draws a pool, the reward model says what of it is promising.
 
-    told rewards -> reward model --+-> the best of the pool are proposed, in turn     (``queue``)
-    policy -> pool of draws -------+-> and the policy is trained towards them         (``dreams``)
+    told rewards -> reward model --+
+    policy -> pool of draws -------+-> the best of the pool are proposed, in turn     (``queue``)
 
-So real rewards train the policy twice: directly, and through imagined ones that are optimistic where little is known
-(model-based policy search; the policy's pool is what makes it work where nobody can look at every candidate).
+So imagined rewards, optimistic where little is known, choose among the policy's draws, which is what makes it work
+where nobody can look at every candidate; the policy itself is trained by real rewards alone. Training it towards the
+best of the pool as well showed in no search (docs/log.md, 2026-11-29).
 
 What an earlier run found out (``teach``) is on another scale, and the trials of this run are not a sample like it: most
 are chosen to be good, so ranks of the two can not be mixed. Instead each of the two has for levels what the model of
@@ -48,11 +49,9 @@ FADE = 3  # taught trials that are forgotten for each one told
 POOL = 256  # draws that are kept from one thought to the next
 ASCENTS = 1  # of the reward model's likelihood, for each thought: three fit what 30 trials can not show (docs/log.md)
 OPTIMISM = 2.0  # standard deviations above what is expected
-DREAMS = 16  # imagined elite: the most promising of the pool, towards which the policy is trained
 OFTEN, MANY = 200, 896  # trials told up to which every tell is thought about, and from which one in SELDOM is
 SELDOM = 128
 THOUGHTS = 64  # while as many trials are told as are open at once, where these are more
-TINY = 1e-9
 AHEAD = 4  # proposals that are queued at least; half as many again as trials are told until the next thought
 
 Notes = dict[str, Any]
@@ -131,7 +130,6 @@ class Imagination:
         self._settled: dict[int, None] = {}  # keys, as they came, of all proposals, and of what must not be proposed
         self._pool: list[Imagined] = []
         self.queue: list[Imagined] = []
-        self.dreams: list[tuple[Imagined, float]] = []  # and its expected score, where that is above the mean
 
     def began(self, proposal: Proposal) -> None:
         key = _key(proposal.decisions)
@@ -200,21 +198,17 @@ class Imagination:
     def _choose(self, count: int) -> None:
         """Fill the queue; what turns out to violate a constraint, or not to be buildable, leaves the pool for good."""
         pending = _stacked(list(self._pending.values()), self._encoder.width)
-        self.queue, self.dreams = [], []
+        self.queue = []
         for _ in range(ROUNDS):
             if not self._pool:
                 return
             pool = _stacked(self._pool)
             outlooks = [model.outlook(pool, pending, count) for model in self._models]
-            expected = self._promise([one.expected for one in outlooks])
             picks, bounds = choose(outlooks, self._wanted, count, OPTIMISM)
             chosen = [self._pool[at] for at in picks]
             order = torch.argsort(bounds, descending=True, stable=True).tolist()
-            worths = expected.clamp(min=0.0).round(decimals=6).tolist()
-            worth = [(self._pool[at], worths[at]) for at in order]
             self.queue = [one for one in chosen if self._sound(one)]
-            self.dreams = [(one, much) for one, much in worth if one.key not in self._settled][:DREAMS]
-            self._pool = [one for one, _ in worth if one.key not in self._settled]
+            self._pool = [one for one in map(self._pool.__getitem__, order) if one.key not in self._settled]
             if len(self.queue) == len(chosen):
                 break
         queued = {one.key for one in self.queue}
@@ -226,11 +220,6 @@ class Imagination:
             return scores[0]
         ranks = [model.ranks(said).numpy() for model, said in zip(self._models, scores, strict=True)]
         return torch.from_numpy(self._preferences.wanted(ranks))
-
-    def _promise(self, scores: Sequence[Tensor]) -> Tensor:
-        """What is expected of the pool, above 0 for more than of most; with several objectives in deviations."""
-        wanted = self._wanted(scores)
-        return wanted if len(scores) == 1 else (wanted - wanted.median()) / (wanted.std(correction=0) + TINY)
 
     def _sound(self, one: Imagined) -> bool:
         draw = self._space.replay(one.decisions)
@@ -288,7 +277,6 @@ class Imagination:
             "settled": list(self._settled),
             "pool": [(one.decisions, one.log_probability, one.notes, one.policy) for one in self._pool],
             "queue": [one.key for one in self.queue],
-            "dreams": [(one.key, much) for one, much in self.dreams],
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -308,7 +296,6 @@ class Imagination:
         ]
         by_key = {one.key: one for one in self._pool}
         self.queue = [by_key[key] for key in state["queue"]]
-        self.dreams = [(by_key[key], much) for key, much in state["dreams"]]
 
 
 def _key(decisions: Mapping[str, int | float]) -> int:

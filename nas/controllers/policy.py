@@ -44,8 +44,6 @@ class Scores:
 
     log_policy: torch.Tensor  # of the decisions, without the densities inside bins
     log_mixture: torch.Tensor  # the same under the mixture with the prior
-    entropy: torch.Tensor  # summed over the decisions met, in nats
-    prior_entropy: torch.Tensor  # the same of the prior: what the entropy starts from
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,8 +337,6 @@ class Policy:
         return Scores(
             log_policy=(policy_at * batch.counts).sum(1),
             log_mixture=(mixture_at * batch.counts).sum(1),
-            entropy=(_entropy(log_policy, inside) * batch.counts).sum(1),
-            prior_entropy=(_entropy(log_prior, inside) * batch.counts).sum(1),
         )
 
     def _smoothed(self, part: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -413,11 +409,6 @@ def _lstm(inputs: torch.Tensor, part: dict[str, torch.Tensor]) -> torch.Tensor:
     weights = [part["input"], part["recurrent"], part["bias"], torch.zeros_like(part["bias"])]
     states, _, _ = torch.lstm(inputs, (zeros, zeros), weights, True, 1, 0.0, False, False, True)
     return states
-
-
-def _entropy(log_chances: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    finite = log_chances.masked_fill(~inside, 0.0)
-    return -(finite.exp() * finite).masked_fill(~inside, 0.0).sum(2)
 
 
 def _smoother(bins: Sequence[Bins], offsets: NDArray[np.int64]) -> torch.Tensor | None:

@@ -15,8 +15,6 @@ there are many trials, told or running: imagination.interval) on
 
     - mean_window  min(r A, clip(r, 1 - c, 1 + c) A)       clipped policy gradient (Schulman et al. 2017, eq. 7)
     - w_replay * mean_elite  log policy                    priority queue training (Abolafia et al. 2018)
-    - w_dream * mean_dreams  log policy                    the same of the imagined elite, by what is expected of each
-    + w_entropy * relu(floor - entropy / prior entropy)    keeps the policy from closing up
 
 r is the ratio of a trial's probability now to the one recorded when it was drawn, both under the mixture with the prior
 that draws proposals: rewards may come late and out of order, and a stale trial's pull is clipped. (That a proposal was
@@ -74,7 +72,7 @@ EDIT_FLOOR = 0.6  # exploration floor of an edit: what is drawn again should mos
 PRIOR_DRAWS = 64  # to learn how many decisions a candidate has, on average
 BASELINE_DECAY = 0.9  # per update
 ADAM = (0.9, 0.999, 1e-8)
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +330,6 @@ class RLController:
         settings, policy = self._settings, self._policy
         window = [told for told in self._window if told.log_mixture is not None]
         trials = [*window, *self._elite]
-        dreams = self._imagination.dreams
         ranks = np.array([self._preferences.standing(told.vector) for told in trials], np.float32)
         in_window = torch.arange(len(trials)) < len(window)
         if window:
@@ -343,16 +340,9 @@ class RLController:
         rank = torch.from_numpy(ranks)
         advantage = torch.where(in_window, rank - self._baseline, 0.0) / max(1, len(window))
         replay = torch.where(in_window, 0.0, rank.clamp(min=0.0)) / max(1, len(self._elite))
-        advantage = torch.cat([advantage, torch.zeros(len(dreams))])
-        worth = torch.tensor([much for _, much in dreams])
-        replay = torch.cat([replay, settings.dream_weight * worth / max(1, len(dreams))])
-        before = torch.tensor([told.log_mixture or 0.0 for told in trials] + [0.0] * len(dreams))
-        floor = torch.tensor([told.floor for told in trials] + [1.0] * len(dreams))
+        before = torch.tensor([told.log_mixture or 0.0 for told in trials])
+        floor = torch.tensor([told.floor for told in trials])
         replayed = [(told.steps, [True] * len(told.steps), told.masks) for told in self._elite]
-        replayed += [
-            (policy.encoded(one.decisions), [True] * len(one.decisions), policy.masks(one.decisions))
-            for one, _ in dreams
-        ]
         batch = policy.sequences([*((told.steps, told.drawn, told.masks) for told in window), *replayed])
         for _ in range(settings.steps):
             theta = policy.theta.requires_grad_()
@@ -361,9 +351,7 @@ class RLController:
             clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
             gain = torch.minimum(ratio * advantage, clipped * advantage).sum()
             likelihood = (scores.log_policy * replay).sum()
-            kept = scores.entropy.sum() / scores.prior_entropy.sum().clamp(min=1e-6)
-            closing = torch.relu(settings.entropy_floor - kept)
-            loss = settings.entropy_weight * closing - gain - settings.replay_weight * likelihood
+            loss = -gain - settings.replay_weight * likelihood
             (gradient,) = torch.autograd.grad(loss, theta)
             policy.theta = self._adam(theta.detach(), gradient)
         policy.refresh()

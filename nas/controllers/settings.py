@@ -58,15 +58,12 @@ class RLSettings(BaseModel):
     update_every: int = Field(default=4, ge=1, description="trials told between updates")
     steps: int = Field(default=4, ge=0, description="gradient steps of one update; 0: the policy stays the prior")
     pool: int = Field(default=128, ge=0, description="draws that the reward model looks at each time; 0: there is none")
-    dream_weight: float = Field(default=1.0, ge=0, description="of the most promising draws' log-likelihood")
     window: int = Field(default=32, ge=1, description="trials last told that the policy gradient looks at")
     clip: float = Field(default=0.2, gt=0, lt=1, description="trust region of the probability ratio")
     elite: int = Field(default=6, ge=0, description="best trials that are replayed")
     replay_weight: float = Field(default=1.0, ge=0, description="of the replayed trials' log-likelihood")
     edits: float = Field(default=0.8, ge=0, le=1, description="share of proposals that edit one of the best trials")
     floor: float = Field(default=1.0, ge=0, description="decisions of a proposal that the prior draws, on average")
-    entropy_floor: float = Field(default=0.1, ge=0, le=1, description="share of the prior's entropy that is kept up")
-    entropy_weight: float = Field(default=1.0, ge=0)
 
 
 class AuditSettings(BaseModel):

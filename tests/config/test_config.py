@@ -166,6 +166,14 @@ def test_a_journal_of_an_older_version_takes_the_new_keys_defaults(write):
     assert from_plain(recorded).plain() == load(write(SMALL)).plain()
 
 
+def test_a_journal_of_an_older_version_goes_on_without_the_settings_that_are_gone(write):
+    recorded = load(write(SMALL)).plain()
+    recorded["controller"]["rl"] |= {"dream_weight": 1.0, "entropy_floor": 0.1, "entropy_weight": 1.0}
+    assert from_plain(recorded).plain() == load(write(SMALL)).plain()
+    with pytest.raises(InputError, match="dream_weight"):
+        load(write(SMALL + "controller: {rl: {dream_weight: 1.0}}\n"))
+
+
 def test_a_run_that_began_with_what_is_refused_by_now_goes_on_with_it(write):
     recorded = load(write(SMALL)).plain()
     recorded["cluster"] |= {"kind": "slurm", "hosts": "hosts.txt", "threads": 4, "memory": 8}

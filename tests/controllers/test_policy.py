@@ -15,7 +15,7 @@ import pytest
 import torch
 from search_problems import CONSTRAINED, EVERY_KIND, FLAT, read
 
-from nas.controllers.bins import BINS, bins_of
+from nas.controllers.bins import bins_of
 from nas.controllers.policy import Policy, Scores
 from nas.space import Index, Integer, Real, draw_prior
 
@@ -78,19 +78,6 @@ def test_two_branches_worked_by_hand() -> None:
     assert policy.log_probability(A_R, 0.2) == pytest.approx(math.log(mixed), abs=1e-6)
     assert scored(policy, A_R, 0.2).log_mixture.item() == pytest.approx(math.log(mixed), abs=1e-6)
     assert scored(policy, A_R, 0.2).log_policy.item() == pytest.approx(math.log(a * r), abs=1e-6)
-
-
-def test_entropy_of_two_branches_worked_by_hand() -> None:
-    """The expected entropy of the decisions met is the entropy of the whole tree: -sum of p log p over its leaves."""
-    policy = with_biases([1.0, 0.0], [0.0, 0.0, 2.0])
-    a = 3 * math.e / (3 * math.e + 1)
-    below_a = [1 / (2 + math.e**2), 1 / (2 + math.e**2), math.e**2 / (2 + math.e**2)]
-    leaves = [a * chance for chance in below_a] + [(1 - a) / BINS] * BINS
-    tree = -sum(leaf * math.log(leaf) for leaf in leaves)
-    met_a, met_b = (scored(policy, decisions, 0.1).entropy.item() for decisions in (A_P, B))
-    assert a * met_a + (1 - a) * met_b == pytest.approx(tree, abs=1e-5)
-    prior_a = scored(policy, A_P, 0.1).prior_entropy.item()
-    assert prior_a == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25) + math.log(3), abs=1e-5)
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -171,7 +158,7 @@ def test_both_ways_to_compute_logits_agree() -> None:
     for found, few in ((one, True), (other, False)):
         policy._few_bins = few
         scores = scored(policy, decisions, 0.1)
-        found += [scores.log_policy.item(), scores.log_mixture.item(), scores.entropy.item()]
+        found += [scores.log_policy.item(), scores.log_mixture.item()]
     assert one == pytest.approx(other, abs=1e-5)
 
 
@@ -186,7 +173,6 @@ def test_padding_and_batch_mates_change_nothing() -> None:
     for row, decisions in enumerate(drawn):
         alone = scored(policy, decisions, 0.1)
         assert together.log_mixture[row].item() == pytest.approx(alone.log_mixture.item(), abs=1e-4)
-        assert together.entropy[row].item() == pytest.approx(alone.entropy.item(), abs=1e-4)
 
 
 def test_draws_come_as_often_as_their_probability_says() -> None:

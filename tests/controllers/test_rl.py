@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from statistics import fmean
 from typing import Any
 
 import pytest
@@ -153,27 +152,6 @@ def test_what_is_good_is_proposed_more_whatever_the_scale_of_rewards() -> None:
             proposal = step(controller, number)
             controller.tell(proposal, Reward(scale * (proposal.decisions["c0"] == 1) - scale))
         assert chance_of(controller, "c0", 1) > 0.5
-
-
-def test_the_policy_keeps_the_entropy_it_is_told_to_keep() -> None:
-    """A policy that closes up proposes one candidate and its repeats from then on."""
-
-    def share(floor: float, seed: int) -> float:
-        controller = new(CHOICES, RLSettings(warmup=4, entropy_floor=floor, entropy_weight=10.0, pool=0), seed)
-        for number in range(80):
-            proposal = step(controller, number)
-            controller.tell(proposal, Reward(-float(sum(proposal.decisions.values()))))
-        decisions = dict.fromkeys(CHOICES["hyperparameters"], 0)
-        policy = controller._policy
-        scores = policy.score(
-            policy.theta, policy.sequences([(policy.encoded(decisions), [True] * 6)]), torch.tensor([0.1])
-        )
-        return scores.entropy.item() / scores.prior_entropy.item()
-
-    seeds = range(1, 6)  # of one seed it is mostly noise
-    kept, free = (fmean(share(floor, seed) for seed in seeds) for floor in (0.5, 0.0))
-    assert kept > 0.35
-    assert free < kept - 0.1
 
 
 def test_a_pending_candidate_is_not_proposed_again() -> None:
