@@ -18,19 +18,25 @@ class RandomSettings(BaseModel):
 
 
 class EvolutionSettings(BaseModel):
-    """Regularized evolution. The paper's 100 and 25 are for 20,000 trials; these are for hundreds."""
+    """Regularized evolution. The paper's 100 and 25 are for 20,000 trials; these are for hundreds (docs/log.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: ClassVar[str] = "evolution"
 
     population: int = Field(default=20, ge=2, description="how many of the last told trials are alive")
-    sample: int = Field(default=5, ge=1, description="how many of them each tournament draws")
+    sample: int | None = Field(
+        default=None, ge=1, description="how many of them each tournament draws; as many as there are, if not given"
+    )
 
     @model_validator(mode="after")
     def _tournament_fits(self) -> EvolutionSettings:
-        if self.sample > self.population:
+        if self.sample is not None and self.sample > self.population:
             raise ValueError(f"sample ({self.sample}) must be at most population ({self.population})")
         return self
+
+    @property
+    def tournament(self) -> int:
+        return self.sample or self.population
 
 
 class OptunaSettings(BaseModel):
