@@ -237,11 +237,15 @@ def from_plain(recorded: Mapping[str, Any], overrides: Sequence[Override] = ()) 
 
 
 def _without_retired(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    controller = {
+    controller = recorded.get("controller")
+    if not isinstance(controller, Mapping):
+        return dict(recorded)
+    kept = {
         kind: {key: value for key, value in settings.items() if key not in RETIRED.get(kind, ())}
-        for kind, settings in recorded.get("controller", {}).items()
+        for kind, settings in controller.items()
+        if isinstance(settings, Mapping)
     }
-    return {**recorded, **({"controller": controller} if controller else {})}
+    return {**recorded, "controller": {**controller, **kept}}
 
 
 # Values from the command line ----------------------------------------------------------------------------------------

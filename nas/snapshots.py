@@ -25,7 +25,7 @@ from nas.store.lines import Lines
 EVERY = 1_000  # settled trials
 BUSY = 0.25  # processor seconds of the driver's thread: most of it is a controller's learning
 SECONDS = 30.0
-SHARE = 0.2  # of the time, for making and writing, while trials end by the thousand
+SHARE = 0.2  # of the time at most, for making and writing: what binds while trials end by the thousand a second
 
 FEW = 1_000  # entries of a journal, whose replay nobody notices
 

@@ -2,11 +2,11 @@
 
 The alive are the last P trials told: the oldest dies whatever its fitness ("aging"). A parent wins a tournament among S
 alive, drawn with replacement; its child has one active decision redrawn, keeps every value whose path stays active, and
-draws from the prior what has become active. S is P where it is not given, and then the best wins two in three: smaller
-tournaments searched worse on every recorded table (docs/log.md). The first P proposals are drawn from the prior. A
-failure has the worst fitness. The paper does not say what to do about repeats: here a child known already is mutated
-further. A space's starts count among the first P, and join the population when that is complete: as its oldest they
-would die childless. So do the best candidates of an earlier run, where there is one to learn from.
+draws from the prior what has become active. S is P where it is not given, and then the best wins two in three: with
+tournaments of 5 among 20 it searched worse on every recorded table (docs/log.md). The first P proposals are drawn from
+the prior. A failure has the worst fitness. The paper does not say what to do about repeats: here a child known already
+is mutated further. A space's starts count among the first P, and join the population when that is complete: as its
+oldest they would die childless. So do the best candidates of an earlier run, where there is one to learn from.
 
 With several objectives the tournament goes by front among the alive, then by crowding (NSGA-II: Deb et al. 2002).
 Under a scheduler it goes by levels among them (see fidelity.py); one that went on is told again while it is alive.
@@ -56,6 +56,7 @@ class Individual:
 class EvolutionController:
     def __init__(self, settings: EvolutionSettings, space: Space, seed: int) -> None:
         self._settings = settings
+        self._drawn = settings.sample or settings.population  # for each tournament
         self._space = space
         self._seed = seed
         self._began = 0
@@ -92,7 +93,7 @@ class EvolutionController:
 
     def _tournament(self, rng: Random) -> Values:
         fitness = self._fitness()
-        contenders = [rng.randrange(len(fitness)) for _ in range(self._settings.tournament)]
+        contenders = [rng.randrange(len(fitness)) for _ in range(self._drawn)]
         return self._alive[max(contenders, key=fitness.__getitem__)].decisions
 
     def _fitness(self) -> list[tuple[float, ...]]:

@@ -294,7 +294,7 @@ class Policy:
 
     def sequences(self, trials: Sequence[Steps]) -> Sequences:
         """A batch of (encoded decisions, which of them count, masks; without them nothing was ruled out)."""
-        shape = len(trials), max(1, *(len(steps) for steps, *_ in trials))
+        shape = len(trials), max([1, *(len(steps) for steps, *_ in trials)])
         decision, bin, counts = (np.zeros(shape, np.int64) for _ in range(3))
         shares = None
         if any(masks for _, _, *rest in trials for masks in rest):
@@ -310,7 +310,7 @@ class Policy:
         return Sequences(decisions, bins, counted_steps, shares)
 
     def score(self, theta: torch.Tensor, batch: Sequences, floor: torch.Tensor) -> Scores:
-        """Log-probabilities and entropies of recorded decisions, differentiable in ``theta``; ``floor`` is [batch]."""
+        """Log-probabilities of recorded decisions, differentiable in ``theta``; ``floor`` is [batch]."""
         part = self._parts(theta)
         value, head, head_bias = self._smoothed(part)
         chosen = torch.from_numpy(self.offsets)[batch.decision] + batch.bin

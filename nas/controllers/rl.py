@@ -63,6 +63,7 @@ from nas.seeds import derive
 from nas.space import Draw, Space
 
 FLOOR_AT_MOST = 0.25  # of the first draw, however few the decisions
+FLOOR_RAISED = 1e-3  # what is doubled where the first draw's is less: ``floor: 0`` would else draw repeats for ever
 RAISED_AFTER = 4  # repeats drawn, before the exploration floor is doubled or one more decision edited
 PARENTS = 3  # the best trials that are edited
 ANOTHER_EDIT = 0.5  # the chance to edit one decision more, again and again
@@ -179,8 +180,12 @@ class RLController:
         return [Parent("parent", told.number, told.decisions) for told in self._elite[:PARENTS]]
 
     def _fresh(self, rng: Random, repeats: int) -> tuple[Drawn, dict[str, Any]]:
-        floor = min(1.0, self._floor * 2.0 ** (repeats // RAISED_AFTER))
+        floor = self._raised(repeats // RAISED_AFTER)
         return self._policy.draw(rng, floor), {"floor": floor}
+
+    def _raised(self, times: int) -> float:
+        """The exploration floor of a fresh draw, doubled so often."""
+        return min(1.0, max(self._floor, FLOOR_RAISED) * 2.0**times) if times else self._floor
 
     def _edit(self, rng: Random, repeats: int) -> tuple[Drawn, dict[str, Any]]:
         """One of the best with a decision, or a few, drawn again; what thereby becomes active is drawn, too."""
@@ -203,7 +208,7 @@ class RLController:
             shares = np.append(shares, [True] * len(self._taught))
             parents += self._taught
             kept += [dict(parent.decisions) for parent in self._taught]
-        floors = np.where(shares, EDIT_FLOOR, min(1.0, self._floor * 2.0**raised))
+        floors = np.where(shares, EDIT_FLOOR, self._raised(raised))
         many = self._policy.draw_many(rng, floors, kept)
         found: list[Sketch] = []
         for row, parent in enumerate(parents):

@@ -25,7 +25,7 @@ class EvolutionSettings(BaseModel):
 
     population: int = Field(default=20, ge=2, description="how many of the last told trials are alive")
     sample: int | None = Field(
-        default=None, ge=1, description="how many of them each tournament draws; as many as there are, if not given"
+        default=None, ge=1, description="how many of them each tournament draws; the population, if not given"
     )
 
     @model_validator(mode="after")
@@ -33,10 +33,6 @@ class EvolutionSettings(BaseModel):
         if self.sample is not None and self.sample > self.population:
             raise ValueError(f"sample ({self.sample}) must be at most population ({self.population})")
         return self
-
-    @property
-    def tournament(self) -> int:
-        return self.sample or self.population
 
 
 class OptunaSettings(BaseModel):

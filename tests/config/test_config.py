@@ -170,6 +170,9 @@ def test_a_journal_of_an_older_version_goes_on_without_the_settings_that_are_gon
     recorded = load(write(SMALL)).plain()
     recorded["controller"]["rl"] |= {"dream_weight": 1.0, "entropy_floor": 0.1, "entropy_weight": 1.0}
     assert from_plain(recorded).plain() == load(write(SMALL)).plain()
+    assert changes(recorded, load(write(SMALL))) == {}
+    recorded["controller"] = {"evolution": {"population": 20, "sample": 5}}
+    assert from_plain(recorded).controller.sample == 5
     with pytest.raises(InputError, match="dream_weight"):
         load(write(SMALL + "controller: {rl: {dream_weight: 1.0}}\n"))
 

@@ -1,4 +1,4 @@
-"""The policy's mathematics against values worked by hand: probabilities, entropies, densities, and NumPy against torch.
+"""The policy's mathematics against values worked by hand: probabilities, densities, and NumPy against torch.
 
 A log-probability that is off by a little trains the wrong thing for ever, and no other test would notice.
 """

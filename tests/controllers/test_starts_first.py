@@ -9,7 +9,7 @@ from search_problems import Step, replay, same, script
 from test_contract import CONTROLLERS, asked, new
 
 from nas.controllers import make, parse
-from nas.records import Reward
+from nas.records import CandidateFailure, Proposal, Reward
 from nas.space import Space
 
 STARTED: dict[str, Any] = {
@@ -82,6 +82,19 @@ def test_a_good_start_draws_what_is_proposed_after_it_towards_itself(controller:
 
     gains = [likeness(with_start, seed) - likeness(without, seed) for seed in (1, 2, 3, 4)]
     assert sum(gains) / len(gains) > 0.04
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_starts_that_all_fail_are_no_end(name: str) -> None:
+    """Lost without it: a run whose first trials fail dies of a batch that is empty, and dies again when it goes on."""
+    controller = new(
+        name, Space.read({**STARTED, "start": [{}, {"width": 32}, {"width": 64}, {"hyperparameters.rate": 0.5}]})
+    )
+    for number in range(8):
+        proposal = controller.ask(number)
+        assert isinstance(proposal, Proposal)
+        controller.began(proposal)
+        controller.tell(proposal, CandidateFailure("error"))
 
 
 def test_without_starts_there_is_nothing_between() -> None:
