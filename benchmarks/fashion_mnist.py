@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -128,11 +129,13 @@ def by_optuna(asked: Asked) -> Found:
     workers = [context.Process(target=optuna_worker, args=(asked, number)) for number in range(2)]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join(max(0.0, asked.end - time.time()))
-    for worker in workers:
-        worker.kill()
-        worker.join()
+    try:
+        for worker in workers:
+            worker.join(max(0.0, asked.end - time.time()))
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
     done = [t for t in study_of(asked, 0).trials if t.state.name == "COMPLETE"]
     if not done:
         raise SystemExit("no trial came to an end: more --minutes are needed")
@@ -341,6 +344,7 @@ def main() -> None:
     parser.add_argument("--data", help="where Fashion-MNIST lies; else NAS_DATA, Debian's folder, a download")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for nas search")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever is killed at once leaves workers that compute on
     sides = ("nas", "optuna") if given.side == "both" else (given.side,)
 
     def settings(side: str) -> list[str]:
