@@ -6,8 +6,10 @@ the journal says and the time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import ge
+from typing import Any
 
 from nas.history import History
 from nas.incumbents import Incumbents
@@ -34,6 +36,13 @@ class Budget:
         if self.epochs is not None and history.epochs_trained >= self.epochs:
             return f"{self.epochs:,} epochs are trained (budget.epochs)"
         return ""
+
+
+def ends_by_time(config: Mapping[str, Any]) -> bool:
+    """Whether a recorded config's budget is of time and of nothing else: a fast candidate leaves room for more then."""
+    budget = config.get("budget", {})
+    timed = budget.get("time") is not None or budget.get("device_seconds") is not None
+    return timed and budget.get("trials") is None and budget.get("epochs") is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from nas.errors import InputError
 from nas.history import AttemptRecord, History, Trial, epochs_of
 from nas.incumbents import Incumbents
 from nas.instructions import AskToStop, Cancel, End, Forget, Instruction, Launch, Record
-from nas.limits import Budget, Stop
+from nas.limits import Budget, Stop, ends_by_time
 from nas.originals import Originals
 from nas.records import (
     MACHINE_FAILURES,
@@ -519,8 +519,9 @@ class Search:
         outcome = trial.outcome
         assert isinstance(outcome, Succeeded)
         worth = self.worth(outcome)
+        seconds = outcome.seconds if ends_by_time(self.history.config) and not trial.since else 0.0
         if self.scheduler.name == "none":
-            return worth
+            return Reward(worth.vector, worth.metrics, seconds=seconds or None)
         reports = dict(trial.curve())
         metrics = {
             step: {**outcome.metrics, **reports[step]}
@@ -530,7 +531,8 @@ class Search:
         curve = {step: self.reward(known, outcome.seconds).vector for step, known in metrics.items()}
         if trial.whole or trial.state == "paused" or not curve:
             curve[WHOLE if trial.whole else trial.reached] = worth.vector
-        return Reward(worth.vector, worth.metrics, list(curve.items()), again=trial.since > 0)
+        seconds /= max(1, trial.reached)
+        return Reward(worth.vector, worth.metrics, list(curve.items()), trial.since > 0, seconds or None)
 
     def _trial_ended(self, event: TrialEnded) -> None:
         trial = self.history.trials[event.trial]

@@ -72,6 +72,7 @@ class Reward:
         tuple[int, tuple[float, ...]]
     ]  # under a scheduler: its vectors by rung; see controllers/fidelity.py
     again: bool  # this trial was told before, of a shorter training: this takes that one's place
+    seconds: float | None  # where the search ends by time, what it took; under a scheduler, for each step
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Reward:
         metrics: Mapping[str, float] | None = None,
         curve: Sequence[tuple[int, tuple[float, ...]]] = (),
         again: bool = False,
+        seconds: float | None = None,
     ) -> None:
         vector = tuple(worth) if isinstance(worth, Sequence) else (worth,)
         if not vector or not all(map(math.isfinite, vector)):
@@ -87,6 +89,7 @@ class Reward:
         object.__setattr__(self, "metrics", {} if metrics is None else metrics)
         object.__setattr__(self, "curve", curve)
         object.__setattr__(self, "again", again)
+        object.__setattr__(self, "seconds", seconds)
 
     @property
     def value(self) -> float:

@@ -31,10 +31,11 @@ import torch
 from torch import Tensor
 
 from nas.controllers import Lessons
+from nas.controllers.cost_model import CostModel
 from nas.controllers.encoding import Encoder, Row
 from nas.controllers.fidelity import Curve, Levels
 from nas.controllers.preferences import Preferences
-from nas.controllers.reward_model import RewardModel, choose
+from nas.controllers.reward_model import RewardModel, choose, exponential
 from nas.pareto import Vector
 from nas.records import Proposal, Reward
 from nas.seeds import derive
@@ -88,6 +89,7 @@ class Remembered:
     row: Row
     lot: int  # of those that need not be kept, the one with the highest is forgotten first
     curve: Curve = ()  # under a scheduler, what the vector is the level of
+    seconds: float | None = None  # that it took, as of its reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,11 @@ class Imagination:
         self._size = size
         self._encoder = Encoder(space, draws)
         rows = np.stack([self._encoder.row(draw.decisions, draw.candidate.architecture) for draw in draws])
-        self._models = [
+        *self._models, cost = (
             RewardModel(self._encoder.blocks, torch.from_numpy(rows), numbers=bool(space.numbers))
-            for _ in range(objectives)
-        ]
+            for _ in range(objectives + 1)
+        )
+        self._cost = CostModel(cost) if objectives == 1 else None
         self._memory: list[Remembered] = []
         self._taught: list[Remembered] = []  # of an earlier run ...
         self._earlier = Preferences(seed, objectives)  # ... which has bests of its own
@@ -150,9 +153,10 @@ class Imagination:
 
     def told_again(self, proposal: Proposal, vector: Vector | None, curve: Curve) -> None:
         """Of a trial that went on, in the place of what was told before."""
-        row = next((one.row for one in self._memory if one.number == proposal.number), None)
+        before = next((one for one in self._memory if one.number == proposal.number), None)
+        row, seconds = (before.row, before.seconds) if before else (None, None)
         self._memory = [one for one in self._memory if one.number != proposal.number]
-        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row, curve))
+        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row, curve, seconds))
         self._forget()
 
     def relevel(self, levels: Levels) -> None:
@@ -160,10 +164,10 @@ class Imagination:
             replace(one, vector=levels.of(one.curve)) if len(one.curve) > 1 else one for one in self._memory
         ]
 
-    def told(self, proposal: Proposal, vector: Vector | None, curve: Curve = ()) -> None:
+    def told(self, proposal: Proposal, vector: Vector | None, curve: Curve = (), seconds: float | None = None) -> None:
         pending = self._pending.pop(_key(proposal.decisions), None)
         row = pending.row if pending else None
-        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row, curve))
+        self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row, curve, seconds))
         if self._taught:
             self._taught = [one for one in self._taught if one.decisions != proposal.decisions]
             for _ in range(min(FADE, len(self._taught))):
@@ -186,7 +190,11 @@ class Imagination:
             return
         rows = _stacked([*self._taught, *self._memory])
         for objective, model in enumerate(self._models):
-            model.fit(rows, torch.from_numpy(self._standing(objective, model)), ASCENTS)
+            model.fit(rows, exponential(torch.from_numpy(self._standing(objective, model))), ASCENTS)
+        if self._cost:
+            timed = [one for one in self._memory if one.seconds]
+            took = torch.tensor([one.seconds for one in timed], dtype=torch.float64)
+            self._cost.fit(_stacked(timed, self._encoder.width), took, ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
         count = max(AHEAD, 3 * until // 2)
         for raised in range(RAISED):  # a queue that ran dry would leave asks to draw one by one what is new
@@ -204,7 +212,8 @@ class Imagination:
                 return
             pool = _stacked(self._pool)
             outlooks = [model.outlook(pool, pending, count) for model in self._models]
-            picks, bounds = choose(outlooks, self._wanted, count, OPTIMISM)
+            handicap = self._cost.handicap(pool) if self._cost else 0.0
+            picks, bounds = choose(outlooks, self._wanted, count, OPTIMISM, handicap)
             chosen = [self._pool[at] for at in picks]
             order = torch.argsort(bounds, descending=True, stable=True).tolist()
             self.queue = [one for one in chosen if self._sound(one)]
@@ -244,7 +253,7 @@ class Imagination:
         if not self._taught or not self._memory:
             return _ranks(np.concatenate([taught, told]))
         rows = _stacked(self._taught)
-        model.fit(rows, torch.from_numpy(_ranks(taught)), 0)
+        model.fit(rows, exponential(torch.from_numpy(_ranks(taught))), 0)
         levels = [model.expected(each).numpy() for each in (rows, _stacked(self._memory))]
         return _ranks(np.concatenate([_levelled(taught, levels[0]), _levelled(told, levels[1])]))
 
@@ -255,9 +264,10 @@ class Imagination:
         vector: Vector | None,
         row: Row | None = None,
         curve: Curve = (),
+        seconds: float | None = None,
     ) -> Remembered:
         row = self._row(decisions) if row is None else row
-        return Remembered(number, decisions, vector, row, derive(self._seed, "forget", number), curve)
+        return Remembered(number, decisions, vector, row, derive(self._seed, "forget", number), curve, seconds)
 
     def _row(self, decisions: Mapping[str, int | float]) -> Row:
         """A walk through the space takes a while, and is left out where no graph is to be looked at."""
@@ -270,7 +280,8 @@ class Imagination:
         """Plain JSON; rows are left out, because the decisions make them."""
         return {
             "models": [model.state.tolist() for model in self._models],
-            "memory": [(one.number, one.decisions, one.vector, one.curve) for one in self._memory],
+            "cost": self._cost.model.state.tolist() if self._cost else None,
+            "memory": [(one.number, one.decisions, one.vector, one.curve, one.seconds) for one in self._memory],
             "taught": [(one.number, one.decisions, one.vector) for one in self._taught],
             "earlier": self._earlier.save(),
             "pending": [one.decisions for one in self._pending.values()],
@@ -282,9 +293,11 @@ class Imagination:
     def load(self, state: Mapping[str, Any]) -> None:
         for model, saved in zip(self._models, state["models"], strict=True):
             model.state = torch.tensor(saved, dtype=torch.float64)
+        if self._cost:
+            self._cost.model.state = torch.tensor(state["cost"], dtype=torch.float64)
         self._memory = [
-            self._remembered(number, decisions, vector, curve=curve)
-            for number, decisions, vector, curve in state["memory"]
+            self._remembered(number, decisions, vector, curve=curve, seconds=seconds)
+            for number, decisions, vector, curve, seconds in state["memory"]
         ]
         self._taught = [self._remembered(*one) for one in state["taught"]]
         self._earlier.load(state["earlier"])

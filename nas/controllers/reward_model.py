@@ -49,10 +49,9 @@ class RewardModel:
         self._middle = torch.tensor([*middle, math.log(NOISE[numbers])], dtype=torch.float64)
         self.state = self._middle.clone()
 
-    def fit(self, rows: Tensor, ranks: Tensor, ascents: int) -> None:
-        """Learn from told candidates: ``rows`` [n, columns], ``ranks`` [n] in (0, 1), higher is better."""
+    def fit(self, rows: Tensor, scores: Tensor, ascents: int) -> None:
+        """Learn from told candidates: ``rows`` [n, columns], ``scores`` [n], higher is better."""
         self._rows = rows
-        scores = -torch.log1p(-ranks)
         self._middle_score = scores.mean()  # 1 but for ties; where all are worth the same, nothing is expected of any
         self._scores = scores - self._middle_score
         self._apart = self._distances(rows, rows)
@@ -73,7 +72,9 @@ class RewardModel:
         return Outlook(self, pool, pending, count)
 
     def ranks(self, scores: Tensor) -> Tensor:
-        """Of what is expected in scores, the rank that it would have among the told: in (-inf, 1), higher is better."""
+        """Of what is expected in exponential scores, the rank it would have among the told: in (-inf, 1), higher is
+        better.
+        """
         return 1.0 - (-(scores + self._middle_score)).exp()
 
     def _ascend(self) -> None:
@@ -181,15 +182,29 @@ class Outlook:
         self._settled += 1
 
 
+def exponential(ranks: Tensor) -> Tensor:
+    """The scores of ranks in (0, 1), higher is better."""
+    return -torch.log1p(-ranks)
+
+
 Wish = Callable[[Sequence[Tensor]], Tensor]  # scores [m] by objective -> what they are worth together, [m]
 
 
-def choose(outlooks: Sequence[Outlook], wish: Wish, count: int, optimism: float) -> tuple[list[int], Tensor]:
-    """The ``count`` of a pool of m to try next, best first, and the bound of each before a pick, [m]."""
-    first = wish([one.bounds(optimism) for one in outlooks])
+def choose(
+    outlooks: Sequence[Outlook], wish: Wish, count: int, optimism: float, handicap: Tensor | float = 0.0
+) -> tuple[list[int], Tensor]:
+    """The ``count`` of a pool of m to try next, best first, and the bound of each before a pick, [m].
+
+    ``handicap`` [m]: what each one's bound is lowered by.
+    """
+
+    def now() -> Tensor:
+        return wish([one.bounds(optimism) for one in outlooks]) - handicap
+
+    first = now()
     picks: list[int] = []
     for _ in range(min(count, len(first))):
-        bounds = wish([one.bounds(optimism) for one in outlooks]) if picks else first.clone()
+        bounds = now() if picks else first.clone()
         bounds[picks] = -torch.inf
         picks.append(int(bounds.argmax()))
         for one in outlooks:

@@ -73,7 +73,7 @@ EDIT_FLOOR = 0.6  # exploration floor of an edit: what is drawn again should mos
 PRIOR_DRAWS = 64  # to learn how many decisions a candidate has, on average
 BASELINE_DECAY = 0.9  # per update
 ADAM = (0.9, 0.999, 1e-8)
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ class RLController:
             self._imagination.told_again(proposal, vector, curve)
             return
         self._remember(told)
-        self._imagination.told(proposal, vector, curve)
+        self._imagination.told(proposal, vector, curve, result.seconds if isinstance(result, Reward) else None)
         settings, past_warmup = self._settings, self._count - self._settings.warmup
         if (past_warmup < 0 and not self._taught) or not self._space.decisions:
             return

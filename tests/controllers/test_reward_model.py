@@ -109,7 +109,7 @@ def some(count: int, seed: int) -> torch.Tensor:
 
 def model(rows: torch.Tensor, ascents: int = 0) -> RewardModel:
     one = RewardModel(BLOCKS, some(64, 0), numbers=False)
-    one.fit(rows, (torch.arange(len(rows)).double() + 0.5) / len(rows), ascents)
+    one.fit(rows, scored(len(rows)), ascents)
     return one
 
 
@@ -123,9 +123,13 @@ def alone(scores: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def exponential(count: int) -> torch.Tensor:
-    """Scores of ranks 0 to count - 1."""
-    scores = torch.tensor([-math.log(1 - (i + 0.5) / count) for i in range(count)], dtype=torch.float64)
+    """Scores of ranks 0 to count - 1, less their mean."""
+    scores = scored(count)
     return scores - scores.mean()
+
+
+def scored(count: int) -> torch.Tensor:
+    return torch.tensor([-math.log(1 - (i + 0.5) / count) for i in range(count)], dtype=torch.float64)
 
 
 def log_posterior(one: RewardModel, rows: torch.Tensor, state: torch.Tensor) -> float:
@@ -205,11 +209,11 @@ def test_what_is_pending_or_picked_is_not_chosen_again_beside_itself() -> None:
 
 def test_where_there_are_numbers_little_is_taken_for_noise() -> None:
     """Else what small moves of a number change is noise to it, and a search of numbers stands still early."""
-    rows, ranks = some(20, 7), (torch.arange(20).double() + 0.5) / 20
+    rows = some(20, 7)
 
     def off(*, numbers: bool) -> float:
         one = RewardModel(BLOCKS, some(64, 0), numbers=numbers)
-        one.fit(rows, ranks, 0)
+        one.fit(rows, scored(20), 0)
         return float((one.expected(rows) - exponential(20)).abs().max())
 
     assert off(numbers=True) < off(numbers=False) / 3
@@ -222,7 +226,7 @@ def test_a_wish_chooses_between_what_two_models_promise() -> None:
     """One of two objectives alone: what its own model would choose; both alike: neither model's favourite need win."""
     rows, pool, nothing = some(20, 7), some(40, 8), torch.zeros(0, 5).double()
     one, other = model(rows), RewardModel(BLOCKS, some(64, 0), numbers=False)
-    other.fit(rows, (torch.arange(20).flip(0).double() + 0.5) / 20, 0)
+    other.fit(rows, scored(20).flip(0), 0)
 
     def picks(*weights: float) -> list[int]:
         outlooks = [each.outlook(pool, nothing, 5) for each in (one, other)]
