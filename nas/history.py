@@ -7,7 +7,7 @@ rewards here: metrics are facts, rewards are opinions about them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -132,14 +132,7 @@ class Trial:
 
         Where that began anew (a trial that diverged in bf16 is repeated in fp32), of what it did last.
         """
-        if not self.reports:
-            return []
-        answered = [a.attempt for a in self.attempts if a.outcome is not None and a.outcome is self.outcome]
-        wanted: set[int] = set()
-        at: int | None = answered[0] if answered else self.reports[-1][0]
-        while at is not None:
-            wanted.add(at)
-            at = self.attempts[at].saved
+        wanted = {one.attempt for one in self._counting()}
         curve: list[tuple[int, Mapping[str, float]]] = []
         for attempt, step, metrics in self.reports:
             if attempt in wanted:
@@ -147,6 +140,17 @@ class Trial:
                     curve.clear()
                 curve.append((step, metrics))
         return curve
+
+    def seconds(self) -> float:
+        """What the attempt that counts took, and those that it went on from, as they say; the lost ones say nothing."""
+        return sum(one.outcome.seconds for one in self._counting() if one.outcome is not None)
+
+    def _counting(self) -> Iterator[AttemptRecord]:
+        answered = [one for one in self.attempts if one.outcome is not None and one.outcome is self.outcome]
+        at = answered[0].attempt if answered else self.reports[-1][0] if self.reports else None
+        while at is not None:
+            yield self.attempts[at]
+            at = self.attempts[at].saved
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """When a search ends by its own settings: budgets, which cut off, and rules to stop by, which let what runs end.
 
 Both answer with a reason in words, empty while there is none. They are asked in every turn, and are functions of what
-the journal says and the time.
+the journal says and the time. Whether time is all that ends a search, controllers are told by the rewards.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ class Budget:
 
 
 def ends_by_time(config: Mapping[str, Any]) -> bool:
-    """Whether a recorded config's budget is of time and of nothing else: a fast candidate leaves room for more then."""
+    """Whether the budget is of time and of nothing else: then a fast candidate leaves room for more.
+
+    Of the config as the journal has it, with its changes so far, and not of the driver's own: a replay under a larger
+    budget must tell what was told. Rules to stop by are none of the budget.
+    """
     budget = config.get("budget", {})
     timed = budget.get("time") is not None or budget.get("device_seconds") is not None
     return timed and budget.get("trials") is None and budget.get("epochs") is None

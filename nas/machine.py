@@ -519,9 +519,8 @@ class Search:
         outcome = trial.outcome
         assert isinstance(outcome, Succeeded)
         worth = self.worth(outcome)
-        seconds = outcome.seconds if ends_by_time(self.history.config) and not trial.since else 0.0
         if self.scheduler.name == "none":
-            return Reward(worth.vector, worth.metrics, seconds=seconds or None)
+            return Reward(worth.vector, worth.metrics, seconds=self._seconds(trial))
         reports = dict(trial.curve())
         metrics = {
             step: {**outcome.metrics, **reports[step]}
@@ -531,8 +530,16 @@ class Search:
         curve = {step: self.reward(known, outcome.seconds).vector for step, known in metrics.items()}
         if trial.whole or trial.state == "paused" or not curve:
             curve[WHOLE if trial.whole else trial.reached] = worth.vector
-        seconds /= max(1, trial.reached)
-        return Reward(worth.vector, worth.metrics, list(curve.items()), trial.since > 0, seconds or None)
+        again = trial.since > 0
+        return Reward(worth.vector, worth.metrics, list(curve.items()), again=again, seconds=self._seconds(trial))
+
+    def _seconds(self, trial: Trial) -> float | None:
+        """What its training took, by the step under a scheduler; None where that is not to be told, or is of another
+        length than others': of a trial that went on, or of a duplicate's original, which may have.
+        """
+        if trial.since or trial.duplicate_of is not None or not ends_by_time(self.history.config):
+            return None
+        return trial.seconds() / (1 if self.scheduler.name == "none" else max(1, trial.reached))
 
     def _trial_ended(self, event: TrialEnded) -> None:
         trial = self.history.trials[event.trial]

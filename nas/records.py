@@ -72,7 +72,7 @@ class Reward:
         tuple[int, tuple[float, ...]]
     ]  # under a scheduler: its vectors by rung; see controllers/fidelity.py
     again: bool  # this trial was told before, of a shorter training: this takes that one's place
-    seconds: float | None  # where the search ends by time, what it took; under a scheduler, for each step
+    seconds: float | None  # where time is all that ends the search: what it took, by the step under a scheduler
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nas.bench.recorded import QUALITY, Recorded
@@ -16,7 +16,7 @@ from nas.instructions import Instruction, Record
 from nas.limits import Budget
 from nas.machine import Search
 from nas.originals import Originals
-from nas.records import Outcome, Succeeded, TrialEnded
+from nas.records import Outcome, RunStarted, Succeeded, TrialEnded
 from nas.reward import compute
 
 
@@ -56,7 +56,8 @@ class _Played:
             self.known[trial] = row, self.recorded.evaluate(self.seed, row, self.visits[row])
             self.visits[row] += 1
         row, outcome = self.known[trial]
-        return self.recorded.duration(self.seed, row, trial, attempt), outcome
+        seconds = self.recorded.duration(self.seed, row, trial, attempt)
+        return seconds, replace(outcome, seconds=seconds)
 
     def observe(self, instructions: list[Instruction], now: float) -> None:
         self.now = now
@@ -91,6 +92,8 @@ def play(recorded: Recorded, controller: Controller, seed: int) -> Trace:
         budget=Budget(protocol.evaluations, recorded.budget_seconds),
         originals=Originals(_assignments(recorded)),
     )
+    config = {"budget": {"trials": protocol.evaluations, "time": recorded.budget_seconds}}
+    search.apply(RunStarted("", recorded.name, config, {}, {}, seed), 0.0)  # what a run's budget says to a controller
     played = _Played(recorded, search, seed)
     Simulation(
         search=search,

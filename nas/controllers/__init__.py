@@ -18,6 +18,9 @@ what was told (``again``), when it went on. Its reward's ``curve`` says what it 
 a short run for a worse one or a long run for a better one: trials are compared at the longest length that both reached
 (see fidelity.py; of Optuna, its own rule for pruned trials).
 
+The one rule for time: where time is all that a budget has, a reward says what its trial took (``seconds``), for who
+makes use of it; `rl` does.
+
 Every controller takes rewards of several objectives, or `make` refuses.
 
 A controller may be ``Teachable``: before its first proposal it is handed what an earlier run found out, on the same

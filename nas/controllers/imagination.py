@@ -1,6 +1,7 @@
 """What the RL controller would try next: the policy draws a pool, the reward model says what of it is promising.
 
     told rewards -> reward model --+
+    told seconds -> cost model ----+
     policy -> pool of draws -------+-> the best of the pool are proposed, in turn     (``queue``)
 
 So imagined rewards, optimistic where little is known, choose among the policy's draws, which is what makes it work
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -89,7 +91,7 @@ class Remembered:
     row: Row
     lot: int  # of those that need not be kept, the one with the highest is forgotten first
     curve: Curve = ()  # under a scheduler, what the vector is the level of
-    seconds: float | None = None  # that it took, as of its reward
+    seconds: float | None = None  # that it took, as its reward says
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,10 @@ class Imagination:
         self._size = size
         self._encoder = Encoder(space, draws)
         rows = np.stack([self._encoder.row(draw.decisions, draw.candidate.architecture) for draw in draws])
-        *self._models, cost = (
-            RewardModel(self._encoder.blocks, torch.from_numpy(rows), numbers=bool(space.numbers))
-            for _ in range(objectives + 1)
-        )
-        self._cost = CostModel(cost) if objectives == 1 else None
+        process = partial(RewardModel, self._encoder.blocks, torch.from_numpy(rows), numbers=bool(space.numbers))
+        self._models = [process() for _ in range(objectives)]
+        self._cost = CostModel(process()) if objectives == 1 else None
+        self._timed = False  # whether the last reward said how long it took: a run may go on by another budget
         self._memory: list[Remembered] = []
         self._taught: list[Remembered] = []  # of an earlier run ...
         self._earlier = Preferences(seed, objectives)  # ... which has bests of its own
@@ -167,6 +168,8 @@ class Imagination:
     def told(self, proposal: Proposal, vector: Vector | None, curve: Curve = (), seconds: float | None = None) -> None:
         pending = self._pending.pop(_key(proposal.decisions), None)
         row = pending.row if pending else None
+        if vector is not None:
+            self._timed = seconds is not None
         self._memory.append(self._remembered(proposal.number, dict(proposal.decisions), vector, row, curve, seconds))
         if self._taught:
             self._taught = [one for one in self._taught if one.decisions != proposal.decisions]
@@ -192,7 +195,7 @@ class Imagination:
         for objective, model in enumerate(self._models):
             model.fit(rows, exponential(torch.from_numpy(self._standing(objective, model))), ASCENTS)
         if self._cost:
-            timed = [one for one in self._memory if one.seconds]
+            timed = [one for one in self._memory if self._timed and one.seconds is not None]
             took = torch.tensor([one.seconds for one in timed], dtype=torch.float64)
             self._cost.fit(_stacked(timed, self._encoder.width), took, ASCENTS)
         self._pool = [one for one in self._pool if one.key not in self._settled]
@@ -212,8 +215,8 @@ class Imagination:
                 return
             pool = _stacked(self._pool)
             outlooks = [model.outlook(pool, pending, count) for model in self._models]
-            handicap = self._cost.handicap(pool) if self._cost else 0.0
-            picks, bounds = choose(outlooks, self._wanted, count, OPTIMISM, handicap)
+            penalty = self._cost.penalty(pool) if self._cost else None
+            picks, bounds = choose(outlooks, self._wanted, count, OPTIMISM, penalty)
             chosen = [self._pool[at] for at in picks]
             order = torch.argsort(bounds, descending=True, stable=True).tolist()
             self.queue = [one for one in chosen if self._sound(one)]
@@ -280,7 +283,8 @@ class Imagination:
         """Plain JSON; rows are left out, because the decisions make them."""
         return {
             "models": [model.state.tolist() for model in self._models],
-            "cost": self._cost.model.state.tolist() if self._cost else None,
+            "cost": self._cost.process.state.tolist() if self._cost else None,
+            "timed": self._timed,
             "memory": [(one.number, one.decisions, one.vector, one.curve, one.seconds) for one in self._memory],
             "taught": [(one.number, one.decisions, one.vector) for one in self._taught],
             "earlier": self._earlier.save(),
@@ -294,7 +298,8 @@ class Imagination:
         for model, saved in zip(self._models, state["models"], strict=True):
             model.state = torch.tensor(saved, dtype=torch.float64)
         if self._cost:
-            self._cost.model.state = torch.tensor(state["cost"], dtype=torch.float64)
+            self._cost.process.state = torch.tensor(state["cost"], dtype=torch.float64)
+        self._timed = state["timed"]
         self._memory = [
             self._remembered(number, decisions, vector, curve=curve, seconds=seconds)
             for number, decisions, vector, curve, seconds in state["memory"]

@@ -2,7 +2,7 @@
 
     covariance(x, y) = sum over blocks b of  a_b exp(-sum over columns c of b of  w_c (x_c - y_c)^2),  and noise
 
-(Rasmussen and Williams 2006, ch. 2). Rewards enter as exponential scores of their ranks: their scale does not matter,
+(Rasmussen and Williams 2006, ch. 2). Rewards enter as ``exponential`` scores of ranks: their scale does not matter,
 failures are simply worst, and differences among the best count more than among the bad. Amplitudes a, scales w (one for
 each decision, one for each other block) and the noise are fitted by a few ascents of the log marginal likelihood (their
 eq. 5.9), with a prior around what makes draws of the space neither all alike nor all different; each fit goes on from
@@ -52,7 +52,7 @@ class RewardModel:
     def fit(self, rows: Tensor, scores: Tensor, ascents: int) -> None:
         """Learn from told candidates: ``rows`` [n, columns], ``scores`` [n], higher is better."""
         self._rows = rows
-        self._middle_score = scores.mean()  # 1 but for ties; where all are worth the same, nothing is expected of any
+        self._middle_score = scores.mean()  # where all are worth the same, nothing is expected of any
         self._scores = scores - self._middle_score
         self._apart = self._distances(rows, rows)
         for _ in range(ascents):
@@ -191,15 +191,16 @@ Wish = Callable[[Sequence[Tensor]], Tensor]  # scores [m] by objective -> what t
 
 
 def choose(
-    outlooks: Sequence[Outlook], wish: Wish, count: int, optimism: float, handicap: Tensor | float = 0.0
+    outlooks: Sequence[Outlook], wish: Wish, count: int, optimism: float, penalty: Tensor | None = None
 ) -> tuple[list[int], Tensor]:
     """The ``count`` of a pool of m to try next, best first, and the bound of each before a pick, [m].
 
-    ``handicap`` [m]: what each one's bound is lowered by.
+    ``penalty`` [m]: what each one's bound is lowered by.
     """
 
     def now() -> Tensor:
-        return wish([one.bounds(optimism) for one in outlooks]) - handicap
+        worth = wish([one.bounds(optimism) for one in outlooks])
+        return worth if penalty is None else worth - penalty
 
     first = now()
     picks: list[int] = []

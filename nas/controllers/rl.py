@@ -3,9 +3,10 @@
 A draw is fresh, or (``edits`` of them, once there is something to edit) one of the best trials with a decision or a few
 drawn again: the policy decides those, given what is kept, and its recorded log-probability is of those alone (as in
 Evo-NAS, Maziarz et al. 2018). A number may move a little instead, which counts as kept. From the ``warmup`` on,
-proposals are what the reward model finds most promising in a pool of such draws (see imagination.py); where it has
-nothing to say, they are the policy's next draws. What was proposed before is drawn again, fresh draws with a higher
-exploration floor up to the prior itself, edits with one more decision.
+proposals are what the reward model finds most promising in a pool of such draws, less what they will take where the
+search ends by time (see imagination.py, cost_model.py); where it has nothing to say, they are the policy's next draws.
+What was proposed before is drawn again, fresh draws with a higher exploration floor up to the prior itself, edits with
+one more decision.
 
 Constraints are seen as masks: heads are masked and renormalised when a candidate is drawn, and again when its trial is
 learned from (masks follow from the decisions, so they need not be recorded). What was rejected in the end is forgotten.

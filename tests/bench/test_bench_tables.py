@@ -20,6 +20,7 @@ from nas.bench.measures import measures
 from nas.bench.recorded import QUALITY, Recorded, join, read_space
 from nas.bench.trace import Trace, play
 from nas.controllers import make, parse
+from nas.controllers.random import RandomController
 from nas.errors import InputError
 from nas.records import Failed, Succeeded
 
@@ -291,6 +292,30 @@ def test_a_row_without_any_training_is_no_warning(tmp_path, recwarn):
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
+
+
+class Listening(RandomController):
+    """What a search tells its controller."""
+
+    def __init__(self, space, seed):
+        super().__init__(space, seed)
+        self.seconds = []
+
+    def tell(self, proposal, result):
+        self.seconds.append(result.seconds)
+
+
+def test_a_protocol_of_time_alone_tells_durations_as_a_real_search_does(tmp_path):
+    path = write(tmp_path)
+
+    def told(protocol):
+        benchmark = recorded(path, protocol)
+        listening = Listening(benchmark.space, 0)
+        return listening.seconds, play(benchmark, listening, 0).rows
+
+    seconds, trained = told("timed")
+    assert [one for one in seconds if one is not None] == [10.0 * (row % 4 + 1) for row in trained]  # not of repeats
+    assert set(told("query")[0]) == {None}
 
 
 def test_durations_come_from_the_table_or_a_distribution(tmp_path):

@@ -133,7 +133,8 @@ def script(
             fate = rng.random()
             if fate < 0.05:
                 continue  # lost to a machine: nobody is told
-            result = CandidateFailure("diverged") if fate < 0.2 else Reward(reward(proposal.decisions))
+            seconds = 2.0 ** len(proposal.decisions) if fate < 0.9 else None  # a search may come to end by time
+            result = CandidateFailure("diverged") if fate < 0.2 else Reward(reward(proposal.decisions), seconds=seconds)
             controller.tell(proposal, result)
             yield "tell", proposal, result
 
@@ -172,7 +173,8 @@ def scheduled(
         for rung in RUNGS[len(curve) :][: 1 if again or rng.random() < 0.7 else 3]:
             share = min(rung, 27) / 27
             curve = [*curve, (rung, tuple(value * share + rng.gauss(0.0, 0.02) for value in full))]
-        result = Reward(curve[-1][1], curve=curve, again=again)
+        seconds = None if again else 2.0 ** len(proposal.decisions)
+        result = Reward(curve[-1][1], curve=curve, again=again, seconds=seconds)
         controller.tell(proposal, result)
         yield "tell", proposal, result
         if len(curve) < len(RUNGS) and rng.random() < 0.5:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from nas import documents
+from nas.controllers.cost_model import CostModel
 from nas.controllers.encoding import Block, Encoder
 from nas.controllers.reward_model import JITTER, RewardModel, choose
 from nas.space import Space
@@ -235,6 +236,29 @@ def test_a_wish_chooses_between_what_two_models_promise() -> None:
     assert picks(1.0, 0.0) == chosen(one, pool, nothing, 5, 1.5)
     assert picks(0.0, 1.0) == chosen(other, pool, nothing, 5, 1.5)
     assert picks(1.0, 0.0) != picks(0.0, 1.0)
+
+
+def test_a_penalty_is_half_of_the_logarithm_of_seconds_and_nothing_where_none_or_one_is_known() -> None:
+    cost, rows = CostModel(RewardModel(BLOCKS, some(64, 0), numbers=True)), some(30, 7)
+    assert cost.penalty(rows).tolist() == [0.0] * 30
+    cost.fit(rows[:1], torch.ones(1).double(), 1)
+    assert cost.penalty(rows).tolist() == [0.0] * 30
+    logs = rows[:, 0] + 0.5 * rows[:, 3]
+    cost.fit(rows, (7.0 + logs).exp(), 1)
+    assert cost.penalty(rows).tolist() == pytest.approx((0.5 * (logs - logs.mean())).tolist(), abs=0.1)
+    cost.fit(rows, torch.full((30,), 4.0).double(), 1)
+    assert cost.penalty(rows).tolist() == pytest.approx([0.0] * 30, abs=1e-6)
+
+
+def test_a_penalty_lowers_the_bound_by_which_one_is_chosen() -> None:
+    pool, nothing = some(10, 8), torch.zeros(0, 5).double()
+    outlook = [model(some(20, 7)).outlook(pool, nothing, 3)]
+    (first, second, _), bounds = choose(outlook, alone, 3, 0.0)
+    penalty = torch.zeros(10).double()
+    penalty[first] = bounds[first] - bounds[second] + 1e-3
+    picks, lowered = choose([model(some(20, 7)).outlook(pool, nothing, 2)], alone, 2, 0.0, penalty)
+    assert picks == [second, first]
+    assert lowered.tolist() == pytest.approx((bounds - penalty).tolist())
 
 
 def test_what_is_expected_has_the_rank_of_the_told_that_it_equals() -> None:

@@ -17,7 +17,7 @@ from nas.cluster.inline import InlineExecutor
 from nas.config import CallableConfig, StopSettings
 from nas.errors import InputError
 from nas.instructions import AskToStop, Cancel, End, Instruction, Record
-from nas.limits import Budget, Stop
+from nas.limits import Budget, Stop, ends_by_time
 from nas.machine import Search
 from nas.objective import Context
 from nas.plan import Plan, finished
@@ -59,6 +59,22 @@ def report(search: Search, trial: int, attempt: int, *steps: int, now: float = 2
 
 
 # Budgets -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("budget", "timed"),
+    [
+        ({"time": 9.0}, True),
+        ({"device_seconds": 9.0, "trials": None}, True),
+        ({"time": 9.0, "trials": 9}, False),
+        ({"time": 9.0, "epochs": 9}, False),
+        ({"trials": 9, "time": None}, False),
+        ({}, False),
+    ],
+)
+def test_a_search_ends_by_time_where_its_budget_has_nothing_else(budget: dict[str, Any], timed: bool) -> None:
+    assert ends_by_time({"budget": budget}) is timed
+    assert not ends_by_time({})
 
 
 def test_device_seconds_are_summed_over_slots_drivers_and_attempts_that_came_to_nothing() -> None:

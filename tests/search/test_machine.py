@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nas import controllers
+from nas.controllers.random import RandomController
 from nas.instructions import Cancel, End, Instruction, Launch, Record
 from nas.limits import Budget
 from nas.machine import Search
@@ -18,14 +19,17 @@ from nas.records import (
     Answered,
     AttemptAnswered,
     AttemptStarted,
+    CandidateFailure,
     DriverTookOver,
     Event,
     Failed,
     FailureKind,
     LateResult,
     Outcome,
+    Proposal,
     Proposed,
     Reported,
+    Reward,
     RunEnded,
     SlotsChanged,
     StopRequested,
@@ -56,6 +60,18 @@ def machine(
     )
     search.apply(HOST, 0.0)
     return search
+
+
+class Listening(RandomController):
+    """What a search tells its controller."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        super().__init__(space, seed)
+        self.told: list[tuple[bool, float | None]] = []
+
+    def tell(self, proposal: Proposal, result: Reward | CandidateFailure) -> None:
+        assert isinstance(result, Reward)
+        self.told.append((result.again, result.seconds))
 
 
 def events(instructions: list[Instruction], *kinds: type) -> list[Event]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aftermath import settled
 from stepwise import stepwise
-from test_machine import HOST, bad, events, good, launches, machine
+from test_machine import HOST, Listening, bad, events, good, launches, machine
 
 from nas import driver
 from nas.cluster.inline import InlineExecutor
@@ -19,7 +20,7 @@ from nas.errors import Interrupted
 from nas.instructions import AskToStop, End, Forget
 from nas.objective import Context
 from nas.plan import Plan
-from nas.records import Answered, AttemptStarted, Failed, Reported, SlotsChanged, StopRequested
+from nas.records import Answered, AttemptStarted, Failed, Reported, RunStarted, SlotsChanged, StopRequested
 from nas.replication import Wanted
 from nas.space import Candidate, Space
 
@@ -63,6 +64,17 @@ def test_preemptions_with_a_state_count_nothing_against_anybody() -> None:
     assert not any(attempt.lost for attempt in search.history.trials[0].attempts)
     assert search.history.epochs_trained == 30
     assert events(search.handle(Answered(0, 30, bad("lost")), 2.0), AttemptStarted) == [AttemptStarted(0, 31, saved=29)]
+
+
+def test_what_a_preempted_trial_took_is_told_with_all_its_parts() -> None:
+    """Slow trials are preempted most, and would else look fastest."""
+    search = machine(trials=None, seconds=60.0)
+    search.controller = listening = Listening(Space.read(FLOATS), 1)
+    search.apply(RunStarted("id", "name", {"budget": {"time": 60.0}}, {}, {}, 1), 0.0)
+    search.handle(SlotsChanged(1), 0.0)
+    search.handle(Answered(0, 0, replace(left(3), seconds=9.0)), 9.0)
+    search.handle(Answered(0, 1, replace(good(), seconds=1.0)), 10.0)
+    assert listening.told == [(False, 10.0)]
 
 
 def test_a_replicate_goes_on_from_its_own_state() -> None:

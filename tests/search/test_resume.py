@@ -74,7 +74,7 @@ def scripted(attempts: Sequence[Attempt]) -> int:
     return min(range(len(attempts)), key=lambda i: derive(7, attempts[i].trial // 5, attempts[i].trial))
 
 
-def planned(controller: Any) -> Plan:
+def planned(controller: Any, **parts: Any) -> Plan:
     config = {
         "name": "cut",
         "space": "conditional",
@@ -85,7 +85,7 @@ def planned(controller: Any) -> Plan:
         "budget": {"trials": TRIALS},
     }
     return Plan(
-        config=CallableConfig.model_validate(config),
+        config=CallableConfig.model_validate(config | parts),
         space=Space.read(CONDITIONAL),
         objective=objective,
         connect=lambda folder: InlineExecutor(objective, slots=4, order=scripted),
@@ -108,6 +108,25 @@ def stump(whole: Path, lines: Sequence[bytes], cut: int, folder: Path) -> Path:
     (folder / "journal/000001.jsonl").write_bytes(b"".join(lines[:cut]))
     (folder / "journal/000001.alive").write_bytes(b"released")
     return folder
+
+
+def test_seconds_are_told_by_the_budget_of_the_moment_and_in_a_replay_too(memory_path: Path) -> None:
+    """A replay that went by the last budget would be another search than the one it repeats."""
+    run, day = memory_path / "run", 86_400.0
+    by_time = planned(CONTROLLERS["rl"], budget={"time": day}, stop={"patience": 12})
+    by_trials = planned(CONTROLLERS["rl"], budget={"trials": 80, "time": day})
+    for plan in (by_time, by_trials):
+        driver.run(plan, run)
+    for plan in (by_time, by_trials):
+        search = driver.machine(plan)
+        for entry in store.read(run / "journal"):
+            if isinstance(entry.event, RunEnded):
+                assert search.digest() == entry.event.digest
+            search.apply(entry.event, entry.time)
+        memory = orjson.loads(search.controller.save().partition(b"\n")[0])["imagination"]["memory"]
+        told = [seconds for *_, seconds in memory]
+        assert any(seconds is not None for seconds in told)
+        assert told[-1] is None
 
 
 @pytest.mark.parametrize("name", CONTROLLERS)

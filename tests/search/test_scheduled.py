@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from stepwise import stepwise
-from test_machine import FLOATS, HOST, bad, events, launches
+from test_machine import FLOATS, HOST, Listening, bad, events, launches
 
 from nas import controllers, driver, schedulers, store
 from nas.cluster.inline import InlineExecutor
@@ -28,10 +28,12 @@ from nas.records import (
     Answered,
     AttemptStarted,
     AttemptStopped,
+    BudgetChanged,
     LateResult,
     Proposed,
     Reported,
     RunEnded,
+    RunStarted,
     SlotsChanged,
     Succeeded,
     TrialEnded,
@@ -86,6 +88,29 @@ def test_a_trial_pauses_is_walked_through_no_more_and_goes_on_when_a_slot_is_fre
     assert acts(instructions)[0] == Forget(1, 0)  # only the state at the higher rung can be gone on from now
     assert search.history.trials[1].reached == 3
     assert search.incumbents.best == [((0.5,), 1)]
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
+def test_seconds_are_told_where_the_search_ends_by_time_and_by_the_step_where_lengths_differ(scheduler: str) -> None:
+    """And once: what a trial took that went on, a rung later, is of another length."""
+
+    def told(config: dict[str, Any], changed: dict[str, Any]) -> list[tuple[bool, float | None]]:
+        search = machine({"asha": {"min_resource": 2}} if scheduler == "asha" else scheduler)
+        search.controller = listening = Listening(Space.read(FLOATS), 1)
+        search.apply(RunStarted("id", "name", config, {}, {}, 1), 0.0)
+        search.apply(BudgetChanged(changed), 0.0)
+        search.handle(SlotsChanged(1), 0.0)
+        for trial, value in enumerate([0.1, 0.3, 0.2]):
+            search.handle(Answered(trial, 0, Succeeded({"value": value}, 3.0, step=2)), 1.0)
+        if scheduler == "asha":
+            search.handle(Answered(1, 1, Succeeded({"value": 0.4}, 6.0, step=6)), 2.0)
+        return listening.told
+
+    by_step = 1.5 if scheduler == "asha" else 3.0
+    further = [(True, None)] if scheduler == "asha" else []
+    assert told({"budget": {"time": 60.0}}, {}) == [(False, by_step)] * 3 + further
+    assert told({"budget": {"trials": 9}}, {}) == [(False, None)] * 3 + further
+    assert told({"budget": {"trials": 9}}, {"budget.trials": None, "budget.time": 60.0})[0] == (False, by_step)
 
 
 def test_a_lost_attempt_of_a_promoted_trial_goes_on_from_the_same_state_to_the_same_rung() -> None:
