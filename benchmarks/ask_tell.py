@@ -12,7 +12,8 @@ Three tables, on a space of 20 unordered choices of 5, one thread:
     disk       what a trial writes, in wall time: ours in one turn with one sync; Optuna's journal with a sync for each
                parameter, and where the whole trial is added at once. With the time inside fsync alone, beside the whole
 
-Rewards are a sum over the choices. rl and evolution live through the recorded part themselves, up to 10,000 trials;
+Rewards are a sum over the choices, and say how long a trial took, as where a search ends by time: rl has a second model
+to fit then. rl and evolution live through the recorded part themselves, up to 10,000 trials;
 beyond, rl's is told to a controller that does not think (no pool, no steps), whose state the measured one takes over,
 and lives with for two thoughts. Optuna gets it by ``began`` and ``tell``, as on a resume, or bare by add_trials. A row
 stops after ``--seconds`` of processor time, but not before three trials: ``n`` says how many there were.
@@ -64,7 +65,8 @@ SPACE = {
 
 def worth(decisions: Mapping[str, int | float]) -> Reward:
     """A made-up reward, cheap to compute, with one best candidate."""
-    return Reward(sum((i % 3 + 1) * ((value + i) % OPTIONS) for i, value in enumerate(decisions.values())))
+    total = sum((i % 3 + 1) * ((value + i) % OPTIONS) for i, value in enumerate(decisions.values()))
+    return Reward(total, seconds=2.0 ** next(iter(decisions.values())))
 
 
 class Bare:
