@@ -37,7 +37,7 @@ from nas.documents import Document
 from nas.errors import InputError, Problem
 from nas.pareto import Vector
 from nas.reward import Direction, RewardSettings
-from nas.schedulers.settings import NoneSettings
+from nas.schedulers.settings import NoneSettings, Watching
 from nas.schedulers.settings import Settings as SchedulerSettings
 from nas.space.words import is_number
 from nas.train import metrics, sources
@@ -377,6 +377,8 @@ def _validated(document: Document, problems: list[Problem], plugins: Sequence[Pl
         if not config.train.epochs and config.scheduler.kind != "none":
             text = f"with epochs: 0 there is nothing to pause or to stop; leave {config.scheduler.kind} out"
             problems.append(document.problem(("scheduler",), text))
+        if isinstance(config.scheduler, Watching):
+            problems.extend(_late_wishes(document, config))
         if not config.reward.objectives and config.reward.maximize is None and config.reward.minimize is None:
             wish = metrics.default_reward(config.task.kind, config.train)
             config = config.model_copy(update={"reward": config.reward.model_copy(update=wish)})
@@ -440,6 +442,18 @@ def _wished(reward: RewardSettings) -> Iterator[tuple[str, Direction | None, doc
         yield name, direction, ("reward", "objectives", name)
     for name in reward.limits:
         yield name, None, ("reward", "limits", name)
+
+
+def _late_wishes(document: Document, config: Config) -> Iterator[Problem]:
+    """Metrics that a training's end alone tells, where the scheduler compares trials before it.
+
+    Of new runs: one that was begun when these were left aside goes on so.
+    """
+    for name, _, path in _wished(config.reward):
+        if name in metrics.AT_THE_END:
+            known = f"{name} is known when a training has ended, and {config.scheduler.kind} looks at trials before"
+            remedy = "take parameters or flops, or scheduler asha or hyperband"
+            yield document.problem(path, f"{known}: {remedy}", key=path[-1] == name)
 
 
 def _unrecorded_wishes(document: Document, config: Config, own: Parts | None) -> list[Problem]:

@@ -18,6 +18,7 @@ from nas.errors import InputError, InvalidCandidate
 from nas.history import History
 from nas.objective import Objective
 from nas.reward import compute
+from nas.schedulers.settings import Watching
 from nas.space import Costs, Space
 from nas.space.survey import require_some
 from nas.train.plugin_files import Plugin, again
@@ -162,7 +163,8 @@ def _plan(config: Config, space: Space, plugins: tuple[Plugin, ...], keep_jobs: 
 
     with config.blaming("task"):
         prepare(config.task, config.data, load(plugins).datasets)
-    objective = Trainer(config.train, config.task, config.seed, config.data, plugins=plugins)
+    reported = tuple(config.reward.names) if isinstance(config.scheduler, Watching) else ()
+    objective = Trainer(config.train, config.task, config.seed, config.data, plugins=plugins, reported=reported)
     return Plan(
         config=config,
         space=space,

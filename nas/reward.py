@@ -131,13 +131,19 @@ class RewardSettings(BaseModel):
 
 
 def progress(settings: RewardSettings, metrics: Mapping[str, float]) -> float | None:
-    """How good a report says that a trial is so far: the only objective, limits aside, higher is better.
+    """What a report says that a trial is worth so far: by the only objective, and by those limits whose metrics it has.
 
-    None where it says nothing of it. Of the first, where there are several.
+    None where it says nothing of that. A limit on what is known when training has ended can not count before.
+
+    >>> limits = {"parameters": Limit(at_most=1000.0, weight=1.0), "seconds": Limit(at_most=60.0)}
+    >>> progress(RewardSettings(maximize="accuracy", limits=limits), {"accuracy": 0.9, "parameters": 2000})
+    0.45
     """
-    name, direction = next(iter(settings.wishes.items()))
-    value = metrics.get(name)
-    return None if value is None else value if direction == "maximize" else -value
+    known = {name: limit for name, limit in settings.limits.items() if name in metrics}
+    try:
+        return compute(settings.model_copy(update={"limits": known}), metrics).value
+    except InputError:  # which the trial's end will be refused for, and a replay must not be
+        return None
 
 
 def compute(settings: RewardSettings, metrics: Mapping[str, float], seconds: float | None = None) -> Reward:

@@ -9,7 +9,7 @@ These three only look. What a scheduler knows is changed by what it is told of t
     paused(trial, until, reward)     it reached the step ``until``, and waits there
     promoted(trial, until, further)  it went on from there, until ``further``; None: to its end
     began(trial)                     an attempt begins: what an earlier one reported does not count any more
-    reported(trial, step, value)     by a scheduler that ``watches``; higher is better
+    reported(trial, step, value)     to a scheduler that ``watches``: the reward of what it has reached by then
     ended(trial, reward)             None: it failed
 
 So its state is a function of the journal, like a controller's, and nothing waits for anybody: whenever a slot is free,
@@ -22,6 +22,10 @@ Two kinds, both for any controller, which learns from what a trial reached (``Re
     hyperband    several such ladders that begin at other rungs, in case short runs mislead (Li et al. 2018)
     median       what falls behind the median of the others' averages is stopped (Golovin et al. 2017)
     extrapolate  what will hardly beat the best, by its learning curve, is stopped (after Domhan et al. 2015)
+
+The latter two see a report's reward with those limits whose metrics it holds: of the trainer's parameters, flops and
+scores. What is measured at a training's end (seconds, peak_memory, ...) is no part of it: a config that limits such is
+refused, and of a callable's reports, whose metrics nobody knows before, it is left aside.
 
 >>> settings = parse("asha")            # or {"asha": {"min_resource": 1, "reduction_factor": 4}}
 >>> make(settings, seed=1, length=27).first(0)

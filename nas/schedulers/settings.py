@@ -63,7 +63,9 @@ class HyperbandSettings(_Measured):
     reduction_factor: int = Field(default=3, ge=2, description="one in so many of a rung goes on to the next")
 
 
-class _OneObjective(BaseModel):
+class Watching(BaseModel):
+    """Of those that look at reports, and compare what each says that a trial is worth (nas.reward.progress)."""
+
     kind: ClassVar[str]
 
     def require_one_objective(self, objectives: int) -> None:
@@ -75,7 +77,7 @@ class _OneObjective(BaseModel):
             )
 
 
-class MedianSettings(_OneObjective):
+class MedianSettings(Watching):
     """The median stopping rule."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,7 +87,7 @@ class MedianSettings(_OneObjective):
     min_trials: int = Field(default=5, ge=1, description="trials that have ended before one is stopped")
 
 
-class ExtrapolateSettings(_Measured, _OneObjective):
+class ExtrapolateSettings(_Measured, Watching):
     """Stops what will hardly beat the best, by its learning curve and those of the run."""
 
     kind: ClassVar[str] = "extrapolate"

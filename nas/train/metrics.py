@@ -43,9 +43,8 @@ METRICS_OF: dict[Kind, tuple[str, ...]] = {
 
 
 # What the trainer records of every trial, beside these; `seconds` is the whole attempt's (see nas.reward).
-MEASURED = (
-    "parameters", "flops", "epochs", "rows_per_second", "train_seconds", "share_of_peak", "peak_memory", "seconds",
-)  # fmt: skip
+AT_THE_END = ("epochs", "rows_per_second", "train_seconds", "share_of_peak", "peak_memory", "seconds")
+MEASURED = ("parameters", "flops", *AT_THE_END)
 
 
 WITHOUT_TRAINING = ("parameters", "flops", "seconds")  # of these what there is with no epochs

@@ -64,6 +64,7 @@ class Trainer:
     plugins: tuple[Plugin, ...] = ()  # by value: a worker needs no file
     recorded: Numbers | None = None  # the precision of a trial that is repeated: it goes before whatever was asked for
     recorded_batch: tuple[int, str] | None = None  # likewise, where it was to fit: and why
+    reported: tuple[str, ...] = ()  # metrics that each report holds too, of those that are known before training
 
     def __call__(self, candidate: Candidate, context: Context) -> dict[str, float]:
         """Raises InvalidCandidate, Diverged, OutOfMemory; and InputError where the data can not be read."""
@@ -145,6 +146,8 @@ class Trainer:
         training = trial.begin(recipe, decided.precision, compiled=decided.compiled)
         if saved:
             saved.restore(training, trial.device)
+        known: dict[str, float] = {**trial.costs, **decided.scores}
+        said = {name: known[name] for name in self.reported if name in known}
         with decided.precision.kernels():
             metrics = fit(
                 training,
@@ -153,7 +156,7 @@ class Trainer:
                 trial.train,
                 trial.validation if self.steps is None else trial.validation[: recipe.batch],
                 recipe,
-                context.report,
+                lambda epoch, reached: context.report(epoch, {**reached, **said}),
                 augmentation=trial.augmentation,
             )
         # Before the device's peak is measured, which takes some memory.

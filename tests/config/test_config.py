@@ -253,6 +253,22 @@ def test_whatever_a_trial_records_may_be_limited(write, name):
     assert load(write(SMALL + f"reward: {{limits: {{{name}: {{at_most: 3}}}}}}\n")).reward.limits[name].at_most == 3
 
 
+@pytest.mark.parametrize("scheduler", ["median", "extrapolate", "asha"])
+def test_a_limit_on_what_only_a_trainings_end_tells_is_none_to_what_stops_trials_before(write, scheduler):
+    """Lost without it: a limit that is silently left aside, and small networks stopped for large ones."""
+    path = write(
+        f"{SMALL}scheduler: {scheduler}\nreward: {{limits: {{seconds: {{at_most: 3}}, flops: {{at_most: 3}}}}}}\n"
+    )
+    if scheduler == "asha":  # which compares trials that have paused
+        assert load(path).reward.limits.keys() == {"seconds", "flops"}
+        return
+    (found,) = problems(lambda: load(path))
+    assert found == (
+        f"{path}:4:19: seconds is known when a training has ended, and {scheduler} looks at trials before: "
+        "take parameters or flops, or scheduler asha or hyperband"
+    )
+
+
 @pytest.mark.parametrize(
     ("reward", "place"), [("{maximize: top5}", "3:20"), ("{limits: {top5: {at_most: 0.9}}}", "3:19")]
 )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from nas import config
 from nas.errors import InputError
 from nas.records import Reward
-from nas.reward import SMALLEST_RATIO, Limit, RewardSettings, compute
+from nas.reward import SMALLEST_RATIO, Limit, RewardSettings, compute, progress
 
 
 def reward(metrics, **settings):
@@ -85,6 +85,17 @@ def test_seconds_of_the_attempt_stand_in_where_no_metric_has_that_name():
     settings = RewardSettings(limits={"seconds": Limit(at_most=10, weight=1)})
     assert compute(settings, {"accuracy": 0.8}, 20.0).value == pytest.approx(0.4)
     assert compute(settings, {"accuracy": 0.8, "seconds": 40.0}, 20.0).value == pytest.approx(0.2)
+
+
+def test_a_report_is_worth_the_reward_with_those_limits_whose_metrics_it_has():
+    # Else a scheduler stops by accuracy what wins by the reward. As limits aside: reports in journals of before costs.
+    limits = {"parameters": Limit(at_most=1000, weight=1), "seconds": Limit(at_most=60)}
+    settings = RewardSettings(limits=limits)
+    assert progress(settings, {"accuracy": 0.8, "parameters": 2000}) == pytest.approx(0.4)
+    assert progress(settings, {"accuracy": 0.8}) == 0.8
+    assert progress(RewardSettings(minimize="loss", limits=limits), {"loss": 0.5, "parameters": 2000}) == -1.0
+    assert progress(settings, {"loss": 0.5, "parameters": 2000}) is None
+    assert progress(settings, {"accuracy": 0.8, "parameters": -1}) is None
 
 
 def test_a_missing_metric_is_named_with_those_that_there_are():

@@ -39,15 +39,20 @@ from nas.records import (
     TrialEnded,
     TrialPaused,
 )
-from nas.reward import RewardSettings, compute, progress
+from nas.reward import Limit, RewardSettings, compute, progress
 from nas.schedulers.settings import whole_length
 from nas.space import Candidate, Space
 
 
-def machine(scheduler: Any = "asha", budget: Budget = Budget(), stop: Stop = Stop(), length: int | None = 9) -> Search:  # noqa: B008 - frozen
+def machine(
+    scheduler: Any = "asha",
+    budget: Budget = Budget(),  # noqa: B008 - frozen
+    stop: Stop = Stop(),  # noqa: B008
+    length: int | None = 9,
+    reward: RewardSettings = RewardSettings(maximize="value"),  # noqa: B008
+) -> Search:
     space, settings = Space.read(FLOATS), schedulers.parse(scheduler)
     controller = controllers.make(controllers.parse("evolution"), space, 1)
-    reward = RewardSettings(maximize="value")
     search = Search(
         controller,
         partial(compute, reward),
@@ -241,6 +246,38 @@ def test_a_stopped_trial_is_asked_once_says_why_and_ends_with_what_it_reached() 
     assert events(instructions, TrialEnded) == [TrialEnded(2, "completed", 0, short=True)]
     assert (search.history.trials[2].reached, search.history.trials[2].whole) == (2, False)
     assert search.incumbents.best == [((0.5,), 0)]
+
+
+LIMITED = RewardSettings(maximize="value", limits={"size": Limit(at_most=100, weight=1)})
+
+
+@pytest.mark.parametrize("scheduler", [{"median": {"min_trials": 2}}, {"extrapolate": {"min_trials": 2}}])
+def test_what_loses_by_its_limits_is_stopped_and_not_what_wins_by_them(scheduler: Any) -> None:
+    """By its value alone a small network that the reward prefers would be stopped for large ones."""
+    search = machine(scheduler, reward=LIMITED)
+    search.handle(SlotsChanged(1), 0.0)
+
+    def stopped(trial: int, value: float, size: float) -> bool:
+        metrics = {"value": value, "size": size}
+        said = [one for step in range(1, 10) for one in search.handle(Reported(trial, 0, step, metrics), 1.0)]
+        search.handle(Answered(trial, 0, Succeeded(metrics, 1.0, step=9)), 1.0)
+        return AskToStop(trial, 0) in said
+
+    assert [stopped(trial, 0.8, 200) for trial in range(2)] == [False, False]  # worth 0.4
+    assert not stopped(2, 0.5, 100)
+    assert stopped(3, 0.9, 300)  # worth 0.3
+
+
+def test_reports_of_earlier_versions_without_what_is_limited_replay_to_what_they_were() -> None:
+    """Else going on with a run would begin with another scheduler than the one that was killed."""
+    one, other = machine("median", reward=LIMITED), machine("median")
+    for search in (one, other):
+        search.handle(SlotsChanged(1), 0.0)
+        search.handle(Reported(0, 0, 1, {"value": 0.8}), 1.0)
+        search.handle(Answered(0, 0, Succeeded({"value": 0.8, "size": 200}, 1.0, step=1)), 1.0)
+        search.handle(Reported(1, 0, 1, {"value": 0.7}), 1.0)
+    assert one.scheduler.save() == other.scheduler.save()
+    assert one.scheduler.save()["ended"] == [[(1, 0.8)]]
 
 
 def test_a_word_to_stop_that_came_too_late_shortened_nothing() -> None:

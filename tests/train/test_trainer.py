@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import torch
 from small_trials import NETWORK, TIMES
 
 from nas import documents
+from nas.config import Override, load
 from nas.errors import Diverged, InputError, InvalidCandidate, OutOfMemory
 from nas.objective import Context, evaluate
+from nas.plan import plan
 from nas.records import Failed, Succeeded
 from nas.space import Candidate
 from nas.train import DatasetTask, Trainer, TrainSettings, data, memory
@@ -115,6 +118,20 @@ def test_a_report_may_stop_the_training() -> None:
     # Without it no scheduler could end what will not win.
     metrics = trainer(epochs=5)(candidate(), Context(0, 1, on_report=lambda step, metrics: step == 2))
     assert metrics["epochs"] == 2
+
+
+def test_reports_hold_what_a_reward_is_made_of_and_is_known_before_training(tmp_path: Path) -> None:
+    # What stops trials by their reports would else stop a small network for the accuracy of a large one.
+    file, text = tmp_path / "limited.yaml", "space: digits_cnn\ntask: {dataset: digits}\n"
+    limits = "{parameters: {at_most: 1000}, synflow: {at_most: 1}}"
+    file.write_text(f"{text}reward: {{limits: {limits}}}\ntrain: {{epochs: 2, scores: [synflow]}}\n")
+    assert plan(load(file)).objective.reported == ()  # the journal need not hold them then
+    planned = plan(load(file, [Override("scheduler", "median", "--scheduler median")])).objective
+    reports: list[dict[str, float]] = []
+    metrics = planned(candidate(), Context(0, 1, on_report=lambda step, reached: bool(reports.append(dict(reached)))))
+    measured = {"accuracy", "top5", "loss", "train_loss"}
+    known = {name: metrics[name] for name in ("parameters", "synflow")}
+    assert [{n: report[n] for n in report.keys() - measured} for report in reports] == [known] * 2
 
 
 def test_one_batch_says_whether_a_candidate_trains() -> None:
