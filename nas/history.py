@@ -315,11 +315,12 @@ class History:
             trial.state = "pending"
 
     def _trained(self, attempt: AttemptRecord, step: int, *, reported: bool = False) -> None:
-        """It has come so far. A step back is a new beginning: what diverged in bf16 is repeated in fp32.
-
-        So is a first report of no further step than what it should have gone on from: the state was gone.
+        """It has come so far. A step back is a new beginning, and so is step 1 once more: what diverged in bf16 is
+        repeated in fp32. So is a first report of no further step than what it should have gone on from: the state was
+        gone. A later step that is said twice is none: a callable may say one metric after the other.
         """
-        anew = step < attempt.step or (reported and step == attempt.step and not attempt.epochs)
+        again = reported and step == attempt.step and (step == 1 or not attempt.epochs)
+        anew = step < attempt.step or again
         more = max(0, step) if anew else step - attempt.step
         attempt.step = step
         attempt.epochs += more

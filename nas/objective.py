@@ -67,7 +67,8 @@ class Context:
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Publish metrics reached at a step (finite numbers alone). True: stop, and return what you have.
 
-        Steps count against ``budget.epochs``, the highest one of each attempt.
+        Report a step once, with all its metrics: one that is no further than the last begins the curve anew. Against
+        ``budget.epochs`` counts how far an attempt came, and before a step back, or a second step 1, how far it had.
         """
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         self.reached = int(step)

@@ -127,6 +127,17 @@ def test_epochs_before_a_new_beginning_within_an_attempt_are_counted() -> None:
     assert search.history.epochs_trained == 7
 
 
+@pytest.mark.parametrize(("steps", "epochs"), [((1, 1, 2), 3), ((1, 2, 2, 3, 3), 3), ((1, 1, 2, 2), 3)])
+def test_step_one_once_more_is_a_new_beginning_and_a_later_step_is_none(steps: tuple[int, ...], epochs: int) -> None:
+    """Most diverge after one epoch, where the rate is highest: what was repeated was not paid for."""
+    search = machine(Budget(epochs=9))
+    search.handle(SlotsChanged(1), 1.0)
+    report(search, 0, 0, *steps)
+    assert search.history.epochs_trained == epochs
+    search.handle(Answered(0, 0, Succeeded({"value": 0.5, "epochs": float(steps[-1])})), 2.0)
+    assert search.history.epochs_trained == epochs
+
+
 def test_an_answer_says_how_many_epochs_it_took_where_reports_did_not() -> None:
     search = machine(Budget(epochs=8), full_length=4)
     search.handle(SlotsChanged(1), 1.0)
