@@ -79,7 +79,7 @@ class Accumulation:
     precision: Precision
     scaling: LossScaling
     auxiliary: Sequence[Auxiliary]
-    micro: int  # samples that pass at once, at most
+    micro: int  # samples that pass at once, at most; but two at least, and three where one would be left over
     noise: NoiseScale | None = None
     halved: str = ""  # why parts became smaller than what was asked for
     compiled: Callable[[Tensor], Tensor] | None = None  # what passes go through instead of the network itself
@@ -130,19 +130,18 @@ class Accumulation:
         self.scaling.load(saved["scaling"])
 
     def _summed(self, inputs: Tensor, targets: Targets, step: int) -> Tensor:
-        looks = self.noise is not None and step % MEASURE_EVERY == 0 and len(inputs) > 1
-        micro = min(self.micro, (len(inputs) + 1) // 2) if looks else self.micro
-        if micro >= len(inputs):
+        most = max(1, len(inputs) // 2)  # parts: of one sample a batch norm has no variance, and raises
+        looks = self.noise is not None and step % MEASURE_EVERY == 0 and most > 1
+        count = min(max(math.ceil(len(inputs) / self.micro), 2 if looks else 1), most)
+        if count == 1:
             loss = self._loss(inputs, targets)
             self.spent.begin("backward")
             self.scaling.backward(loss)
             return loss.detach()
-        # In parts of one size, as nearly as can be: a last part of one sample has no variance for a batch norm.
-        micro = math.ceil(len(inputs) / math.ceil(len(inputs) / micro))
         total = torch.zeros((), device=inputs.device)
         terms = self.problem.terms(targets.first)
         first_squared = 0.0
-        parts = zip(torch.split(inputs, micro), targets.split(micro), strict=True)
+        parts = zip(torch.tensor_split(inputs, count), targets.split(count), strict=True)
         for index, (some, theirs) in enumerate(parts):
             share = self.problem.terms(theirs.first) / terms
             self.spent.begin("forward")
@@ -153,7 +152,7 @@ class Accumulation:
             if looks and index == 0:
                 first_squared = self._squared() / float(share) ** 2
         if looks and self.noise:
-            self.noise.add(micro, first_squared, len(inputs), self._squared())
+            self.noise.add(math.ceil(len(inputs) / count), first_squared, len(inputs), self._squared())
         return total
 
     def _loss(self, inputs: Tensor, targets: Targets) -> Tensor:

@@ -35,11 +35,12 @@ class Targets:
             return loss(outputs, self.first)
         return self.share * loss(outputs, self.first) + (1 - self.share) * loss(outputs, self.second)
 
-    def split(self, size: int) -> list[Targets]:
-        firsts = torch.split(self.first, size)
-        seconds: tuple[Tensor | None, ...] = (None,) * len(firsts)
+    def split(self, parts: int) -> list[Targets]:
+        """As torch.tensor_split does: in so many parts of one size, as nearly as can be, the first ones the larger."""
+        firsts = torch.tensor_split(self.first, parts)
+        seconds: tuple[Tensor | None, ...] = (None,) * parts
         if self.second is not None:
-            seconds = torch.split(self.second, size)
+            seconds = torch.tensor_split(self.second, parts)
         return [Targets(first, second, self.share) for first, second in zip(firsts, seconds, strict=True)]
 
 

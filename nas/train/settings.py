@@ -329,7 +329,7 @@ class TrainSettings(Regularisation):
     precision: PrecisionName = "auto"
     compile: CompileName = "auto"
     batch_size: BatchSize = 256
-    micro_batch: Positive | None = None  # samples that pass at once; the gradients of a batch's parts are summed
+    micro_batch: Positive | None = None  # samples (two at least) that pass at once; the parts' gradients are summed
     noise_scale: bool = False  # whether to estimate which batch would still have helped (McCandlish et al. 2018)
     optimizer: Optimizer = Optimizer(sgd=SGD())
     scale_learning_rate: Scaling = "none"  # with batch / 256, or its square root

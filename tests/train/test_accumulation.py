@@ -58,6 +58,23 @@ def test_parts_give_the_gradient_of_the_whole(kind: str, micro: int) -> None:
     assert whole.norm() > 0.01
 
 
+@pytest.mark.parametrize("looks", [False, True])
+def test_no_part_is_a_single_sample(looks: bool) -> None:
+    # A batch norm raises on one in training: a sound network would fail for its batch being odd.
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    for batch in (2, 3, 4, 5, 7, 16, 33):
+        for micro in (1, 2, 3, 6):
+            seen.clear()
+            noise = NoiseScale() if looks else None
+            accumulation = Accumulation(network, PROBLEMS["classification"], FP32, UNSCALED, [], micro, noise)
+            accumulation.gradients(torch.randn(batch, 3), Targets(torch.randint(0, 2, (batch,))), 0)
+            assert sum(seen) == batch and min(seen) >= 2 and max(seen) <= max(micro, 3)
+            assert noise is None or noise.measured == (batch > 3)  # of two or three there are no two parts
+
+
 def trained(architecture: Any = NETWORK, epochs: int = 2, **settings: Any) -> tuple[dict[str, float], dict[str, Any]]:
     context = Context(0, 1)
     given = TrainSettings(**{"epochs": epochs, "batch_size": 128, "precision": "fp32", **settings})
