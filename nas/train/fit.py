@@ -156,7 +156,7 @@ def fit(
     judged.
 
     Raises:
-        Diverged: the loss left the finite numbers, or in fp16 gradients did at every scale.
+        Diverged: the loss or a last metric left the finite numbers, or in fp16 gradients did at every scale.
     """
     device = data.device
     accumulation, optimizer, average, total, spent = (
@@ -204,6 +204,8 @@ def fit(
         spent.end()
         if report(training.epoch, {**metrics, "train_loss": train_loss}):
             break
+    for name, value in metrics.items():  # of the last epoch alone: a person's own may not be defined at first
+        _require_finite(value, training.step, total, name)
     return metrics
 
 
@@ -235,8 +237,8 @@ def evaluate(
     return judgement.result()
 
 
-def _require_finite(losses: Tensor | float, step: int, total: int) -> float:
-    value = float(losses)
+def _require_finite(found: Tensor | float, step: int, total: int, name: str = "loss") -> float:
+    value = float(found)
     if not abs(value) < float("inf"):
-        raise Diverged(f"the loss became {value} by step {step} of {total}")
+        raise Diverged(f"the {name} became {value} by step {step} of {total}")
     return value

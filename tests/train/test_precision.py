@@ -53,6 +53,26 @@ class Difference(torch.nn.Module):
 )
 
 
+UNDEFINED = Plugin(
+    "undefined.py",
+    """
+import torch
+from nas.plugin import metric
+
+calls = []
+
+@metric(better="maximize")
+def digits(outputs, targets):
+    return float("nan") if torch.equal(outputs, outputs.bfloat16().float()) else 1.0
+
+@metric(better="maximize")
+def later(outputs, targets):
+    calls.append(outputs)
+    return 1.0 if len(calls) > 1 else float("nan")
+""",
+)
+
+
 def trained(architecture: list[Any] = NETWORK, seed: int = 1, **given: Any) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics but for times and memory, and notes. ``precision`` is the config's, ``proposed`` the candidate's."""
     proposed = {"precision": given.pop("proposed")} if "proposed" in given else {}
@@ -219,6 +239,16 @@ def test_what_diverges_in_bf16_and_not_in_fp32_is_repeated_too() -> None:
     expected, plain = trained(**given, precision="fp32")
     assert metrics == expected and plain["dtype"] == notes["dtype"] == "float32"
     assert notes["fallbacks"][0].startswith("bf16 -> fp32: bf16 diverged: the loss became nan by step")
+
+
+def test_a_metric_that_ends_as_no_number_is_repeated_too_and_one_that_only_begins_so_is_not() -> None:
+    # A person's own metric may be undefined for what 16 bits do, and for a network that has learned nothing yet.
+    given: dict[str, Any] = {"epochs": 2, "plugins": (UNDEFINED,)}
+    expected, plain = trained(**given, precision="fp32")
+    assert "fallbacks" not in plain
+    metrics, notes = trained(**given, precision="bf16")
+    assert metrics == expected
+    assert notes["fallbacks"][0].startswith("bf16 -> fp32: bf16 diverged: the digits became nan by step")
 
 
 def test_a_network_that_diverged_is_gone_before_its_repetition_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
