@@ -8,6 +8,9 @@ Like one another are attempts that begin and end at the same steps. A hanging di
 process make a straggler of any candidate, so the first cut is charged to nobody: the training is tried once more, in a
 fresh child and on another host where there is one. What is cut off there too is the candidate's own length: a timeout.
 
+What began anew on its way, as what diverged in bf16 does in fp32, trains more than its like: it is not cut off before
+its own deadline, and says nothing of how long others take.
+
 Copies have the same seed, so it does not matter which one answers; the other is cancelled, and its answer is late.
 
 Left out: whether an attempt still reports. One that does may be as slow as one that does not.
@@ -44,15 +47,17 @@ class Stragglers:
 
     def answered(self, trial: Trial, attempt: int) -> None:
         """Learn from an attempt that went to its end."""
-        outcome = trial.attempts[attempt].outcome
-        if isinstance(outcome, Succeeded) and not outcome.stopped:
-            like = _like(trial, trial.attempts[attempt])
+        one = trial.attempts[attempt]
+        outcome = one.outcome
+        if isinstance(outcome, Succeeded) and not outcome.stopped and not _began_anew(trial, one):
+            like = _like(trial, one)
             self.seconds.setdefault(like, deque(maxlen=REMEMBERED)).append(outcome.seconds)
 
     def too_long(self, history: History, key: tuple[int, int], now: float) -> str:
         trial = history.trials[key[0]]
         attempt = trial.attempts[key[1]]
-        took, known = now - attempt.started, self._known(trial, attempt)
+        took = now - attempt.started
+        known = None if _began_anew(trial, attempt) else self._known(trial, attempt)
         if took <= FLOOR or attempt.cut or not known or not trial.awaits(attempt.attempt):
             return ""
         usual = sorted(known)[math.ceil(0.95 * len(known)) - 1]
@@ -107,3 +112,9 @@ def _alone(history: History) -> Iterator[tuple[Trial, AttemptRecord]]:
 def _like(trial: Trial, attempt: AttemptRecord) -> Like:
     begins = 0 if attempt.saved is None else trial.attempts[attempt.saved].step
     return begins, attempt.until
+
+
+def _began_anew(trial: Trial, attempt: AttemptRecord) -> bool:
+    """Whether it has trained more epochs than lie between where it began and where it stands."""
+    begins, _ = _like(trial, attempt)
+    return attempt.epochs > attempt.step - begins

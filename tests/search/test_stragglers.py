@@ -83,6 +83,19 @@ def test_nothing_is_cut_before_a_minute_nor_by_too_few_of_its_like() -> None:
     assert fewer.handle(Tick(), 10_000.0) == []
 
 
+@pytest.mark.parametrize("steps", [(1, 1), (1, 2, 3, 1, 2)])
+def test_what_began_anew_is_not_measured_by_its_like_nor_they_by_it(steps: tuple[int, ...]) -> None:
+    """Else what diverged late in bf16 is cut off while it is repeated in fp32, and fails for its slowness."""
+    search = searched(20)
+    for step in steps:
+        search.handle(Reported(10, 0, step, {}), 1.0)
+    assert events(search.handle(Tick(), 100.0), AttemptCut) == [
+        AttemptCut(11, 0, "cut off after 100 s; 95 % of its like took 30 s or less")
+    ]
+    search.handle(Answered(10, 0, Succeeded({"value": 0.5}, 500.0)), 500.0)
+    assert [max(known) for known in search.stragglers.seconds.values()] == [30.0]
+
+
 def test_when_nothing_else_is_left_an_idle_worker_runs_a_copy_and_the_first_answer_counts() -> None:
     """Else a whole run waits for its slowest worker, and all the others with it."""
     search = searched(12)
