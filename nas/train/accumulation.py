@@ -22,6 +22,7 @@ from nas.train.problems import Problem
 from nas.train.spent import Spent
 
 MEASURE_EVERY = 8  # steps between looks at the noise: a look costs two passes over the gradients
+FEWEST = 4  # samples of a batch that is looked at: two parts, as parts are of two samples or more
 EVALUATION_BATCH = 512  # at most, and at most 4 training batches: what fits in training is to fit here
 
 
@@ -61,7 +62,11 @@ class NoiseScale:
     def note(self, batch: int) -> dict[str, float | int | str | None]:
         """For the trial's record, with what it says of the batch that was trained with."""
         found = self.samples
-        if found is None:
+        if not self.measured:
+            overflowed = "gradients overflowed at every look"
+            why = f"{batch} samples make no two parts to compare" if batch < FEWEST else overflowed
+            says = f"nothing was measured: {why}"
+        elif found is None:
             says = f"the noise hid the gradient at {batch} samples: larger batches would have helped"
         elif found > 2 * batch:
             says = f"batches of up to about {found:.0f} samples would still have helped"
@@ -131,7 +136,7 @@ class Accumulation:
 
     def _summed(self, inputs: Tensor, targets: Targets, step: int) -> Tensor:
         most = max(1, len(inputs) // 2)  # parts: of one sample a batch norm has no variance, and raises
-        looks = self.noise is not None and step % MEASURE_EVERY == 0 and most > 1
+        looks = self.noise is not None and step % MEASURE_EVERY == 0 and len(inputs) >= FEWEST
         count = min(max(math.ceil(len(inputs) / self.micro), 2 if looks else 1), most)
         if count == 1:
             loss = self._loss(inputs, targets)

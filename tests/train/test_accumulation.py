@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -171,6 +172,15 @@ def test_the_noise_scale_of_known_noise() -> None:
     lost = NoiseScale()
     lost.add(4, 8.0, 16, 2.0)  # as pure noise gives on average: the lengths fall with the batch
     assert lost.samples is None and "noise hid the gradient" in str(lost.note(16)["says"])
+
+
+def test_where_nothing_was_measured_no_larger_batch_is_recommended() -> None:
+    # "The noise hid the gradient" of a batch that nobody looked at sends a person after larger ones for nothing.
+    noise = NoiseScale()
+    assert noise.note(3)["says"] == "nothing was measured: 3 samples make no two parts to compare"
+    noise.add(16, math.inf, 32, 1.0)
+    overflowed = "nothing was measured: gradients overflowed at every look"
+    assert noise.note(32) == {"samples": None, "measured": 0, "says": overflowed}
 
 
 def test_a_trial_measures_the_noise_that_its_samples_have() -> None:
