@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 MAY_CHANGE = ("budget", "stop", "replicate", "cluster", "data")  # parts that may differ when a run is gone on with
 DEFAULT_TRIALS = 100
 RETIRED = {"rl": ("dream_weight", "entropy_floor", "entropy_weight")}  # settings that only journals still have
+DEVICE_SECONDS = "Time that slots were busy, summed: of several slots that share a GPU, each one's counts."
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -60,7 +61,7 @@ class BudgetSettings(BaseModel):
 
     trials: Annotated[int, Field(ge=1)] | None = None  # that are trained; duplicates are not counted
     time: Annotated[Seconds, Field(gt=0)] | None = None  # summed active time
-    device_seconds: Annotated[Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
+    device_seconds: Annotated[Seconds, Field(gt=0)] | None = Field(default=None, description=DEVICE_SECONDS)
     epochs: Annotated[int, Field(ge=1)] | None = None  # that all attempts trained, summed
 
     @model_validator(mode="before")
@@ -95,7 +96,7 @@ class StopSettings(BaseModel):
 
     reward: Target | None = None  # that one trial reaches; by objective, in its metric's own unit
     patience: Annotated[int, Field(ge=1)] | None = None  # trials in a row without a new best, or a growing front
-    device_seconds: Annotated[Seconds, Field(gt=0)] | None = None  # that slots were busy, summed
+    device_seconds: Annotated[Seconds, Field(gt=0)] | None = Field(default=None, description=DEVICE_SECONDS)
 
     def target(self, reward: RewardSettings) -> Vector | None:
         """What the vector of a reward is to reach in every place. Raises InputError where ``reward`` has no such."""

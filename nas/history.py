@@ -246,7 +246,7 @@ class History:
         return min(1.0, self.device_seconds(now) / available) if available > 0 else 0.0
 
     def device_seconds(self, now: float | None = None) -> float:
-        """Summed time that slots, of one device each, were busy with attempts, with those of no result too."""
+        """Summed time that slots, also those that share a GPU, were busy with attempts, with those of no result too."""
         until = self.last_event if now is None else now
         return self._busy + sum(max(0.0, until - started) for started in self.running.values())
 
