@@ -59,6 +59,7 @@ from nas.results import forget_state, read_attempt, read_results
 from nas.schedulers.settings import whole_length
 from nas.space import Candidate
 from nas.stragglers import Stragglers
+from nas.verdict import must_halve
 
 TURN = 0.5  # seconds that one turn waits at most: how late a time budget may be noticed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -173,7 +174,8 @@ def run_again(plan: Plan, folder: Path, number: int) -> Outcome:
         raise InputError(f"{folder} has no trial {number}; it has {len(trials)}, from 0")
     device = "cuda" if visible_gpus(os.environ) else "cpu"
     trial, objective = trials[number], plan.objective
-    context = Context(number, _seed(plan, trial.proposal), device, plan.config.cluster.threads or 1)
+    threads = plan.config.cluster.threads or 1
+    context = Context(number, _seed(plan, trial.proposal), device, threads, halve=must_halve(trial))
     if isinstance(objective, Trainer) and trial.outcome is not None:
         objective = objective.repeating(trial.outcome.notes)
     return evaluate(objective, Candidate.of(trial.proposal.candidate), context)
@@ -391,6 +393,7 @@ class _Drive:
             since=0 if replicate else trial.since,
             replicate=replicate,
             avoid=retries.avoided(trial, replicate),
+            halve=must_halve(trial, replicate),
         )
 
     def _record(self, event: Event) -> None:

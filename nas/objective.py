@@ -40,6 +40,8 @@ class Context:
     worker must go: ``folder`` is given from that report on, and what was reached counts only where it leaves nothing
     there, as it has come to its end. Where it can leave nothing, it raises nas.Preempted.
 
+    What is killed for holding more than ``memory`` is tried once more, in a fresh process and with ``halve``.
+
     >>> def objective(candidate, context):
     ...     step, model = load(context.saved) if context.saved else (0, new(candidate))
     ...     while step < 27:
@@ -63,6 +65,8 @@ class Context:
     folder: Path | None = None  # this attempt's own, for such state; None where none is wanted
     reached: int = 0  # the step of the last report
     stopped: bool = False  # that report was answered: stop
+    memory: int | None = None  # bytes that the process may have resident before it is killed; None: nobody looks
+    halve: bool = False  # an earlier attempt was: pass half as much at once, as of a batch in two parts
 
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Publish metrics reached at a step (finite numbers alone). True: stop, and return what you have.

@@ -127,6 +127,7 @@ class Attempt:
     since: int = 0  # results of attempts from this one on answer for it too; those before it paused earlier
     replicate: int = 0  # of the trial, with a seed of its own; 0 is the search's own training
     avoid: tuple[str, ...] = ()  # hosts that lost an earlier attempt at it
+    halve: bool = False  # an earlier attempt was killed for memory: it begins with half of what passes at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ class Failed:
     place: str = ""  # host/pid of the child, or the host alone
     step: int = 0  # preempted: of the state that it left, from which another attempt goes on; 0: it left none
     died: bool = False  # lost with the worker that ran it, be it the machine's doing or the candidate's
+    may_halve: bool = False  # out of memory by a kill, which left it no time to halve: another attempt begins so
     outcome: str = field(default="failed", init=False)
 
 
@@ -171,13 +173,14 @@ def settles(outcome: Outcome) -> bool:
     """Whether the outcome says something of the candidate, and so ends its trial.
 
     Machine failures do not, nor does a failure for which a reused child or a shared GPU may be to blame: that is
-    repeated in a fresh child, with the GPU to itself, before it is charged.
+    repeated in a fresh child, with the GPU to itself, before it is charged. So is a kill for memory, with half of what
+    passed at once: who is killed can not halve it, as who is told that memory ended does.
     """
     match outcome:
         case Succeeded():
             return True
-        case Failed(kind, fresh=fresh):
-            return kind not in MACHINE_FAILURES and (fresh or kind not in SUSPECT_WHEN_REUSED)
+        case Failed(kind, fresh=fresh, may_halve=may_halve):
+            return kind not in MACHINE_FAILURES and not may_halve and (fresh or kind not in SUSPECT_WHEN_REUSED)
 
 
 # What an executor reports to the search ------------------------------------------------------------------------------

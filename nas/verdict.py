@@ -89,6 +89,11 @@ def needs_fresh_child(trial: Trial, replicate: int = 0) -> bool:
     )
 
 
+def must_halve(trial: Trial, replicate: int = 0) -> bool:
+    """Whether an earlier attempt was killed for memory with all at once that was to be."""
+    return any(isinstance(one.outcome, Failed) and one.outcome.may_halve for one in trial.training(replicate))
+
+
 def failure_signature(outcome: Outcome | None) -> str:
     """Equal for failures that look alike: the kind, and for errors the first line with its numbers blanked."""
     if not isinstance(outcome, Failed):

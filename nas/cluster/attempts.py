@@ -29,6 +29,7 @@ def run_attempt(
     device: str = "cpu",
     threads: int = 1,
     deadline: float | None = None,
+    memory: int | None = None,
     fresh: bool = True,
     place: str = "",
 ) -> Outcome:
@@ -50,6 +51,7 @@ def run_attempt(
         return leaving
 
     context = Context(attempt.trial, attempt.seed, device, threads, deadline, report, until=attempt.until)
+    context.memory, context.halve = memory, attempt.halve
     try:
         context.saved = results.saved_state(attempt)
         context.folder = results.state_folder(attempt) if attempt.until is not None else None

@@ -41,6 +41,7 @@ class Boot:
     threads: int
     resumable: bool = False  # the objective can leave its state at any report
     shared: bool = False  # others train on the device too, but beside attempts that are to be fresh
+    memory: int | None = None  # bytes resident beyond which the slot kills it
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], warn
         device=boot.device,
         threads=boot.threads,
         deadline=work.deadline,
+        memory=boot.memory,
         fresh=fresh,
         place=place(os.getpid()),
     )

@@ -14,7 +14,8 @@ believed to be meant for the child only when fork server, worker and driver outl
 Memory is limited by reading the child's resident set every 50 ms and killing it. Not by RLIMIT_DATA or RLIMIT_AS, which
 count what is reserved (CUDA reserves more than any host has) and surface as whatever error the library at hand makes of
 a failed malloc; not by cgroups, which need rights that a user rarely has. The price: a candidate may pass the limit by
-what it can touch in 50 ms, some 0.2 GB; and what its own subprocesses use is not counted.
+what it can touch in 50 ms, some 0.2 GB; what its own subprocesses use is not counted; and it hears of no end of memory
+that it could halve its batch at, so the next attempt begins with half (records.settles).
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ class Slot:
         resumable: bool = False,
         shared: bool = False,
     ) -> None:
-        self.boot = Boot(objective, list(sys.path if path is None else path), device, threads, resumable, shared)
+        path = list(sys.path if path is None else path)
+        self.boot = Boot(objective, path, device, threads, resumable, shared, memory)
         self.preload = preload
-        self.memory = memory
         self._server = ForkServer(preload)
         self._child: _Child | None = None
         self._busy = threading.Lock()  # held by the attempt that runs
@@ -228,7 +229,8 @@ class Slot:
                 self._server.kill()
         self._child = None
         kind, why = verdict or _end(message.status, _oom_kills() > kills)
-        failed = Failed(kind, why, _tail(attempt), time.monotonic() - started, fresh=fresh, place=place(child.pid))
+        seconds, halves = time.monotonic() - started, kind == "out_of_memory" and not attempt.halve
+        failed = Failed(kind, why, _tail(attempt), seconds, fresh=fresh, place=place(child.pid), may_halve=halves)
         return self._after_death(attempt, failed, to_be_doubted=not verdict and message.status == -signal.SIGKILL)
 
     def _after_death(self, attempt: Attempt, failed: Failed, *, to_be_doubted: bool) -> Outcome:
@@ -243,7 +245,7 @@ class Slot:
 
     def _pause(self, deadline: float | None) -> float | None:
         """Seconds until there is something to look at."""
-        pauses = [] if self.memory is None else [MEMORY_POLL]
+        pauses = [] if self.boot.memory is None else [MEMORY_POLL]
         if deadline is not None:
             pauses += [STOPPED, max(0.0, deadline - time.monotonic())]
         return min(pauses, default=None)
@@ -251,8 +253,9 @@ class Slot:
     def _violation(self, child: _Child, attempt: Attempt, deadline: float | None) -> tuple[FailureKind, str] | None:
         if deadline is not None and time.monotonic() >= deadline:
             return "timeout", f"not done within its {attempt.deadline:g} s"
-        if self.memory is not None and (used := resident(child.pid)) > self.memory:
-            return "out_of_memory", f"used {used / 1e9:.2f} GB; allowed are {self.memory / 1e9:.2f} GB (cluster.memory)"
+        allowed = self.boot.memory
+        if allowed is not None and (used := resident(child.pid)) > allowed:
+            return "out_of_memory", f"used {used / 1e9:.2f} GB; allowed are {allowed / 1e9:.2f} GB (cluster.memory)"
         return None
 
 

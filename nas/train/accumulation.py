@@ -130,7 +130,8 @@ class Accumulation:
         return {"micro": self.micro, "halved": self.halved, "noise": noise, "scaling": self.scaling.save()}
 
     def load(self, saved: Mapping[str, Any]) -> None:
-        self.micro, self.halved = saved["micro"], saved["halved"]
+        if not self.halved:  # what begins with half stays so: an attempt that went on from here was killed
+            self.micro, self.halved = saved["micro"], saved["halved"]
         self.noise = NoiseScale(**saved["noise"]) if saved["noise"] else None
         self.scaling.load(saved["scaling"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,9 @@ class Trainer:
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
-    bits is trained once more in fp32, from the same initial weights, before it counts as diverged.
+    bits is trained once more in fp32, from the same initial weights, before it counts as diverged. With
+    ``context.halve`` it begins as after an end of memory, of which a process that is killed hears nothing: half of the
+    micro-batch passes at once, and is not halved again.
 
     Told to stop before its last epoch it leaves a checkpoint in ``context.folder``, if there is one, and returns what
     was reached; from such a folder in ``context.saved`` it goes on as if it had never paused (checkpoint.py).
@@ -91,7 +94,15 @@ class Trainer:
     def _train(self, candidate: Candidate, context: Context, device: torch.device) -> dict[str, float]:
         parts = plugins.load(self.plugins)
         trial = Trial.read(
-            candidate, context.seed, context.device, self.settings, self.task, parts, self.data_dir, self.seed
+            candidate,
+            context.seed,
+            context.device,
+            self.settings,
+            self.task,
+            parts,
+            self.data_dir,
+            self.seed,
+            halve=context.halve,
         )
         context.note(**trial.notes(), device=_device_name(device))
         if not self.settings.epochs:
@@ -112,7 +123,7 @@ class Trainer:
         return self._trained(trial, decided.in_fp32(diverged), context)
 
     def _decide(self, trial: Trial) -> Decided:
-        """Batch, then precision: what a step costs decides it."""
+        """Batch, then precision: what a pass costs decides it."""
 
         def numbers(work: Work | None) -> Precision:
             if self.recorded:
@@ -135,7 +146,8 @@ class Trainer:
         asked = self.settings.compile
         if going_on:
             asked = "on" if decided.compiled else "off"
-        yes, why = compiling.choose(asked, trial.work(decided.batch), decided.precision, steps)
+        passes = steps * math.ceil(decided.batch / trial.at_once(decided.batch))
+        yes, why = compiling.choose(asked, trial.work(decided.batch), decided.precision, passes)
         return replace(decided, compiled=yes, compile_reason=why)
 
     def _trained(

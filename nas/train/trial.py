@@ -76,6 +76,7 @@ class Trial:
     samples: Resident
     train: Tensor  # indices of samples
     validation: Tensor
+    halve: bool = False  # see Context.halve
 
     @classmethod
     def read(
@@ -88,6 +89,8 @@ class Trial:
         parts: Parts,
         data_dir: str | None,
         split_seed: int,
+        *,
+        halve: bool = False,
     ) -> Trial:
         """Raises InvalidCandidate; and InputError where the data can not be read."""
         described = sources.describe(task, data_dir, parts.datasets)
@@ -118,6 +121,7 @@ class Trial:
             samples,
             train,
             validation,
+            halve,
         )
 
     def network(self) -> nn.Module:
@@ -126,9 +130,14 @@ class Trial:
         model = network.build(self.candidate, self.task, self.parts.layers)
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+    def at_once(self, batch: int) -> int:
+        """How many samples of a batch pass at once, at most."""
+        micro = min(self.settings.micro_batch or batch, batch)
+        return (micro + 1) // 2 if self.halve else micro
+
     def work(self, batch: int) -> Work:
-        """A step of it, to be tried."""
-        return Work(self.network, self.problem.loss, self._samples, batch, self.costs["flops"])
+        """A pass of it, to be tried: no more than in training is to be in memory at once."""
+        return Work(self.network, self.problem.loss, self._samples, self.at_once(batch), self.costs["flops"])
 
     def recipe(self, decided: Decided, steps: int | None) -> Recipe:
         rate = optimizers.scaled(self.optimizer.learning_rate, decided.batch, self.settings.scale_learning_rate)
@@ -140,10 +149,10 @@ class Trial:
         precision.adapt(model, self.device)
         self.require_fit(model)
         scaling, own = LossScaling(precision, self.device), list(auxiliaries(model).values())
-        micro = min(self.settings.micro_batch or recipe.batch, recipe.batch)
+        micro, halved = self.at_once(recipe.batch), "out of memory in an earlier attempt" if self.halve else ""
         noise = NoiseScale() if self.settings.noise_scale else None
         accumulation = Accumulation(
-            model, self.problem, precision, scaling, own, micro, noise, spent=Spent(self.device)
+            model, self.problem, precision, scaling, own, micro, noise, halved, spent=Spent(self.device)
         )
         if compiled:
             accumulation.compiled = compiling.compiled(model)

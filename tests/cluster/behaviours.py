@@ -129,7 +129,7 @@ KEPT: list[bytes] = []
 def look_around(context: Context) -> None:
     names = ("OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "CUDA_VISIBLE_DEVICES")
     context.note(environment={name: os.environ.get(name) for name in names})
-    context.note(device=context.device, threads=context.threads)
+    context.note(device=context.device, threads=context.threads, memory=context.memory, halve=context.halve)
 
 
 def train(context: Context) -> dict[str, float]:

@@ -60,6 +60,7 @@ def test_a_result_with_any_byte_lost_or_changed_is_as_if_absent(attempt):
         (Failed("timeout", "x", fresh=False), False),  # to be repeated in a fresh child
         (Failed("crashed", "x", fresh=False), False),
         (Failed("out_of_memory", "x", fresh=False), False),
+        (Failed("out_of_memory", "x", may_halve=True), False),  # to be repeated with half of what passed at once
         (Failed("lost", "x"), False),
         (Failed("preempted", "x"), False),
     ],

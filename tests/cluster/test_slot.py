@@ -17,7 +17,7 @@ from nas import results
 from nas.cluster.attempts import recorded
 from nas.cluster.slot import Slot, pickled
 from nas.errors import InputError
-from nas.records import Failed, Succeeded
+from nas.records import Failed, Succeeded, settles
 
 
 @pytest.fixture
@@ -63,6 +63,20 @@ def test_memory_beyond_the_limit_ends_the_child(slot, attempt):
     outcome = slot.run(attempt("fill memory"))
     assert outcome.kind == "out_of_memory"
     assert "allowed are 0.31 GB (cluster.memory)" in outcome.message
+
+
+def test_what_was_killed_for_memory_is_told_to_halve_and_then_charged(slot, attempt):
+    """No exception reached it, so nothing was halved: charged at once, a batch that fits in two parts would fail."""
+    one = attempt("fill memory")
+    whole = slot.run(one)
+    half = slot.run(dataclasses.replace(one, attempt=1, fresh=True, halve=True))
+    assert [(outcome.fresh, outcome.may_halve, settles(outcome)) for outcome in (whole, half)] == [
+        (True, True, False),
+        (True, False, True),
+    ]
+    assert slot.run(dataclasses.replace(one, attempt=2)) == half
+    notes = slot.run(dataclasses.replace(attempt("look around"), halve=True)).notes
+    assert (notes["memory"], notes["halve"]) == (300 << 20, True)
 
 
 def test_a_deadline_ends_the_child_and_what_it_started(slot, attempt, tmp_path):

@@ -41,7 +41,7 @@ from nas.records import (
 )
 from nas.reward import RewardSettings, compute
 from nas.space import Space
-from nas.verdict import MACHINE_RETRIES
+from nas.verdict import MACHINE_RETRIES, must_halve
 
 FLOATS = {"hyperparameters": {"x": {"float": [0.0, 1.0]}}}
 FOUR = {"hyperparameters": {"x": {"choice": [1, 2]}, "y": {"choice": ["a", "b"]}}}
@@ -269,6 +269,18 @@ def test_what_a_reused_child_may_be_to_blame_for_is_repeated_once_in_a_fresh_one
     assert events(instructions, TrialEnded) == [TrialEnded(0, "failed", 1)]
     instructions = search.handle(Answered(1, 0, bad(kind, fresh=True)), 4.0)  # fresh at once: charged at once
     assert events(instructions, TrialEnded) == [TrialEnded(1, "failed", 0)]
+
+
+def test_what_was_killed_for_memory_is_repeated_once_in_halves() -> None:
+    # Be it in a fresh child or not, and also where a machine takes the repeat; a replicate begins whole again.
+    search = machine(trials=1)
+    search.handle(SlotsChanged(1), 1.0)
+    trial = search.history.trials[0]
+    killed = replace(bad("out_of_memory", fresh=True), may_halve=True)
+    assert launches(search.handle(Answered(0, 0, killed), 2.0)) == [(0, 1, True)] and must_halve(trial)
+    assert launches(search.handle(Answered(0, 1, bad("lost")), 3.0)) == [(0, 2, True)] and must_halve(trial)
+    instructions = search.handle(Answered(0, 2, bad("out_of_memory", fresh=True)), 4.0)
+    assert events(instructions, TrialEnded) == [TrialEnded(0, "failed", 2)] and not must_halve(trial, 1)
 
 
 def test_the_first_answer_counts_and_later_ones_are_kept_as_late() -> None:

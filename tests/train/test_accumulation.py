@@ -15,8 +15,10 @@ from nas.train import DatasetTask, Trainer, TrainSettings
 from nas.train.accumulation import Accumulation, NoiseScale
 from nas.train.augmentation import Targets
 from nas.train.fitting import largest_that_pays
+from nas.train.plugins import BUILT_IN
 from nas.train.precision import LossScaling, Precision
 from nas.train.problems import PROBLEMS, UNLABELLED, Problem
+from nas.train.trial import Trial
 
 FP32 = Precision("fp32", "for the test")
 UNSCALED = LossScaling(FP32, torch.device("cpu"))
@@ -76,8 +78,10 @@ def test_no_part_is_a_single_sample(looks: bool) -> None:
             assert noise is None or noise.measured == (batch > 3)  # of two or three there are no two parts
 
 
-def trained(architecture: Any = NETWORK, epochs: int = 2, **settings: Any) -> tuple[dict[str, float], dict[str, Any]]:
-    context = Context(0, 1)
+def trained(
+    architecture: Any = NETWORK, epochs: int = 2, *, halve: bool = False, **settings: Any
+) -> tuple[dict[str, float], dict[str, Any]]:
+    context = Context(0, 1, halve=halve)
     given = TrainSettings(**{"epochs": epochs, "batch_size": 128, "precision": "fp32", **settings})
     return Trainer(given, DatasetTask(dataset="digits"), seed=5)(Candidate(architecture, {}), context), context.notes
 
@@ -89,6 +93,25 @@ def test_a_trial_in_parts_is_the_trial_of_the_whole_batch() -> None:
     assert parts["loss"] == pytest.approx(whole["loss"], abs=1e-4) and parts["epochs"] == whole["epochs"]
     assert in_parts["batch_size"] == 128 and in_parts["micro_batch"] == 48
     assert in_parts["micro_batch_reason"] == "micro_batch was asked for" and "micro_batch" not in notes
+
+
+def test_a_trial_that_was_killed_for_memory_begins_in_halves() -> None:
+    # Who is killed hears of no end of memory: as if it had come in the first step, and of a micro-batch that is given.
+    whole, _ = trained()
+    halves, notes = trained(halve=True)
+    assert halves["loss"] == pytest.approx(whole["loss"], abs=1e-4) and notes["batch_size"] == 128
+    assert (notes["micro_batch"], notes["micro_batch_reason"]) == (64, "out of memory in an earlier attempt")
+    assert trained(halve=True, micro_batch=47)[1]["micro_batch"] == 24
+
+
+def test_what_is_tried_before_training_takes_no_more_memory_than_training() -> None:
+    # A probe of the precision that passed the whole batch would be killed in the place of the training in parts.
+    task = DatasetTask(dataset="digits")
+    read = (BUILT_IN, None, 0)
+    for settings, halve, most in [({}, False, 128), ({}, True, 64), ({"micro_batch": 9}, True, 5)]:
+        given = TrainSettings(batch_size=128, **settings)
+        trial = Trial.read(Candidate(NETWORK, {}), 1, "cpu", given, task, *read, halve=halve)
+        assert (trial.work(128).batch, trial.at_once(1)) == (most, 1)
 
 
 class Cramped(nn.Linear):

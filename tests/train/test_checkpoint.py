@@ -203,6 +203,17 @@ def test_an_end_of_memory_in_judging_halves_what_passes_at_once_as_one_in_traini
     assert notes["micro_batch_reason"] == "out of memory with 6 at once, judged after epoch 1"
 
 
+def test_a_training_that_is_killed_for_memory_where_it_goes_on_goes_on_in_halves(files: Path, tmp_path: Path) -> None:
+    # What it goes on from was whole; with its parts it would be killed again, and with the epochs before be lost.
+    one = made(files, IMAGES)
+    attempt(one, until=1, folder=tmp_path)
+    context = Context(0, 1, saved=tmp_path, halve=True)
+    one[0](one[1], context)
+    notes = context.notes
+    assert (notes["continued_from_epoch"], notes["batch_size"], notes["micro_batch"]) == (1, 16, 8)
+    assert notes["micro_batch_reason"] == "out of memory in an earlier attempt"
+
+
 def test_what_was_decided_by_measuring_is_not_decided_again(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
