@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from pathlib import Path
 
@@ -37,8 +38,10 @@ _ENDED = ("DefaultCPUAllocator", "not enough memory", "CUDA error: out of memory
 
 
 def give_back(device: torch.device) -> None:
-    """What torch holds of a GPU's memory without using it: after an end of memory it is in the wrong pieces, and after
-    a trial it is what another slot of this GPU lacks.
+    """What torch holds of a GPU's memory without using it, or the C library of the process's: after an end of memory it
+    is in the wrong pieces, and after a trial it is what another slot lacks.
     """
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    else:
+        ctypes.CDLL(None).malloc_trim(0)

@@ -25,7 +25,7 @@ from nas.train.plugin_files import Plugin
 from nas.train.precision import Precision, Work
 from nas.train.precision.policy import MAY_OVERFLOW, named
 from nas.train.scores import scored
-from nas.train.settings import Numbers, TaskSettings, TrainSettings
+from nas.train.settings import SMALLEST_FIT, Numbers, TaskSettings, TrainSettings
 from nas.train.spent import peak_flops, share_of_peak
 from nas.train.trial import Decided, Trial
 
@@ -51,7 +51,7 @@ class Trainer:
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
     bits is trained once more in fp32, from the same initial weights, before it counts as diverged. With
     ``context.halve`` it begins as after an end of memory, of which a process that is killed hears nothing: half of the
-    micro-batch passes at once, and is not halved again.
+    micro-batch passes at once, and is not halved again; a batch that is to fit is the least one.
 
     Told to stop before its last epoch it leaves a checkpoint in ``context.folder``, if there is one, and returns what
     was reached; from such a folder in ``context.saved`` it goes on as if it had never paused (checkpoint.py).
@@ -109,7 +109,7 @@ class Trainer:
             trial.require_fit(trial.network())
             return {**_scores(trial, context), **trial.costs}
         saved = _saved(context, self._identity(trial)) if context.saved else None
-        decided = saved.decided if saved else replace(self._decide(trial), scores=_scores(trial, context))
+        decided = saved.decided if saved else replace(self._decide(trial, context), scores=_scores(trial, context))
         decided = self._compiling(trial, decided, context, going_on=saved is not None)
         diverged = ""
         try:
@@ -122,7 +122,7 @@ class Trainer:
         # stand in memory beside its successor. For the same reason no network is a variable of this method.
         return self._trained(trial, decided.in_fp32(diverged), context)
 
-    def _decide(self, trial: Trial) -> Decided:
+    def _decide(self, trial: Trial, context: Context) -> Decided:
         """Batch, then precision: what a pass costs decides it."""
 
         def numbers(work: Work | None) -> Precision:
@@ -132,9 +132,14 @@ class Trainer:
             return precision.choose(trial.device, proposed or self.settings.precision, work, fixed=proposed is None)
 
         asked, reason = trial.asked_batch, ""
-        if asked == "fit":
-            asked, reason = self.recorded_batch or fitting_batch(
-                trial.network(), trial.problem, trial.samples, trial.train, numbers(None)
+        if asked == "fit" and self.recorded_batch:
+            asked, reason = self.recorded_batch
+        elif asked == "fit" and context.halve:  # to look again may be to be killed again
+            asked, reason = SMALLEST_FIT, "fit: the least, as an earlier attempt ran out of memory"
+        elif asked == "fit":
+            limit = context.memory if trial.device.type == "cpu" else None
+            asked, reason = fitting_batch(
+                trial.network(), trial.problem, trial.samples, trial.train, numbers(None), limit
             )
         batch = min(asked, len(trial.train))
         return Decided(numbers(trial.work(batch)), batch, reason)

@@ -11,17 +11,18 @@ from torch import nn
 
 from nas.objective import Context
 from nas.space import Candidate
-from nas.train import DatasetTask, Trainer, TrainSettings
+from nas.train import DatasetTask, Trainer, TrainSettings, memory
 from nas.train.accumulation import Accumulation, NoiseScale
 from nas.train.augmentation import Targets
-from nas.train.fitting import largest_that_pays
+from nas.train.fitting import largest_that_pays, within
 from nas.train.plugins import BUILT_IN
 from nas.train.precision import LossScaling, Precision
 from nas.train.problems import PROBLEMS, UNLABELLED, Problem
 from nas.train.trial import Trial
 
 FP32 = Precision("fp32", "for the test")
-UNSCALED = LossScaling(FP32, torch.device("cpu"))
+CPU = torch.device("cpu")
+UNSCALED = LossScaling(FP32, CPU)
 NETWORK: list[Any] = [{"conv": 8}, {"activation": "relu"}, {"global_pool": "average"}, {"linear": 10}]
 
 WITH_STATISTICS = [{"conv": 4}, {"norm": "batch"}, {"global_pool": "average"}, {"dropout": 0.2}, {"linear": 10}]
@@ -79,9 +80,9 @@ def test_no_part_is_a_single_sample(looks: bool) -> None:
 
 
 def trained(
-    architecture: Any = NETWORK, epochs: int = 2, *, halve: bool = False, **settings: Any
+    architecture: Any = NETWORK, epochs: int = 2, *, memory: int | None = None, halve: bool = False, **settings: Any
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    context = Context(0, 1, halve=halve)
+    context = Context(0, 1, memory=memory, halve=halve)
     given = TrainSettings(**{"epochs": epochs, "batch_size": 128, "precision": "fp32", **settings})
     return Trainer(given, DatasetTask(dataset="digits"), seed=5)(Candidate(architecture, {}), context), context.notes
 
@@ -163,6 +164,31 @@ def test_the_search_for_a_batch_is_bounded_in_time() -> None:
     ticks = iter([0.0, 1.0, 2.5])
     found = largest_that_pays(lambda size: float(size), 10**6, lambda: next(ticks))
     assert found == (64, "fit: 2 s of looking were up")
+
+
+def test_sizes_are_passed_only_where_twice_what_the_last_one_took_is_allowed() -> None:
+    # A slot kills at its limit: who looks for it by passing it is found dead.
+    tried: list[int] = []
+
+    def speed(batch: int) -> float:
+        tried.append(batch)
+        torch.ones(batch << 18)  # a MB for each sample
+        return float(batch)
+
+    memory.give_back(CPU)
+    memory.forget_peak(CPU)
+    limit = memory.peak(CPU) + (160 << 20)
+    found = largest_that_pays(within(limit, speed), 10**6, lambda: 0.0)
+    assert found == (128, "fit: 256 do not fit in memory") and tried == [32, 64, 128]
+
+
+def test_a_batch_that_is_to_fit_is_looked_for_within_the_memory_of_the_slot() -> None:
+    # And after a kill nothing is looked for: the look may have been what was killed.
+    _, notes = trained(epochs=1, batch_size="fit", memory=1 << 20)
+    assert (notes["batch_size"], notes["batch_size_reason"]) == (32, "fit: 64 do not fit in memory")
+    _, notes = trained(epochs=1, batch_size="fit", halve=True)
+    assert (notes["batch_size"], notes["micro_batch"]) == (32, 16)
+    assert notes["batch_size_reason"] == "fit: the least, as an earlier attempt ran out of memory"
 
 
 def test_a_batch_that_is_to_fit_is_found_and_leaves_no_trace() -> None:
