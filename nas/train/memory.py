@@ -10,10 +10,13 @@ import torch
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin a new peak. Without it the kernel's is a lifetime's, and a reused process would report earlier trials."""
+    """Begin a new peak, of what is in use from here on. The kernel's own is a lifetime's: of a reused process's earlier
+    trials too, and of what this one tried before it trains.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        ctypes.CDLL(None).malloc_trim(0)  # what is free stays resident else: workers have malloc keep it
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:  # forbidden in some sandboxes: the peak is then that of the process

@@ -40,12 +40,13 @@ class Trainer:
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
     epochs, rows_per_second (samples, training alone), train_seconds (likewise), share_of_peak (see spent.py),
-    peak_memory (bytes; see memory.peak), and zero-cost scores where asked for (scores/; with no epochs, these and the
-    costs alone). Notes: score_seconds, undefined_scores and why, spent (seconds by phase), peak_flops (a second), dtype
-    and why, fallbacks (to another dtype), compiled and why, where that was thought of, device, batch_size (and why,
-    where it was to fit), micro_batch and why where it is smaller, optimizer, learning_rate, regularisation where there
-    is any, noise_scale where asked for, weight_norm before and after, what modules observed (modules/auxiliary.py);
-    checkpoint where one was written, and continued_from_epoch, or begun_anew and why.
+    peak_memory (bytes, of training and judging; see memory.peak), and zero-cost scores where asked for (scores/; with
+    no epochs, these and the costs alone). Notes: score_seconds, undefined_scores and why, spent (seconds by phase),
+    peak_flops (a second), dtype and why, fallbacks (to another dtype), compiled and why, where that was thought of,
+    device, batch_size (and why, where it was to fit), micro_batch and why where it is smaller, optimizer,
+    learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm before and after, what
+    modules observed (modules/auxiliary.py); checkpoint where one was written, and continued_from_epoch, or begun_anew
+    and why.
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
@@ -74,7 +75,6 @@ class Trainer:
         device = torch.device(context.device)
         try:
             with _reproducible(context, device), _out_of_memory():
-                memory.forget_peak(device)
                 return self._train(candidate, context, device)
         finally:
             memory.give_back(device)
@@ -165,6 +165,7 @@ class Trainer:
             saved.restore(training, trial.device)
         known: dict[str, float] = {**trial.costs, **decided.scores}
         said = {name: known[name] for name in self.reported if name in known}
+        memory.forget_peak(trial.device)  # what probes, scores and the reading of a checkpoint took is not its own
         with decided.precision.kernels():
             metrics = fit(
                 training,
