@@ -23,6 +23,7 @@ ENOUGH = 8  # attempts
 RECENT = 200  # of them are looked at
 QUANTILE = 0.95  # of their peaks must fit: the few beyond it are trained again, alone
 HEADROOM = 1.25  # what torch reserves beyond what it allocates, in pieces that do not fit
+MEASURING = 3 << 27  # bytes that the device's own peak is measured with, once, when a training has let go of its own
 CONTEXT = 3 << 28  # bytes that CUDA and its libraries take in each process
 SHARE = 0.95  # of the GPU's memory
 MOST = 16  # slots
@@ -37,7 +38,7 @@ def fitting(peaks: Iterable[float], memory: int, most: int) -> int:
     ranked = sorted(peaks)
     if len(ranked) < ENOUGH:
         return 1
-    need = HEADROOM * ranked[math.ceil(QUANTILE * len(ranked)) - 1] + CONTEXT
+    need = max(HEADROOM * ranked[math.ceil(QUANTILE * len(ranked)) - 1], MEASURING) + CONTEXT
     return max(1, min(most, int(SHARE * memory / need)))
 
 

@@ -77,7 +77,10 @@ class Spent:
 # The peak ------------------------------------------------------------------------------------------------------------
 
 PEAK_SECONDS = 0.05  # of measuring, once for a process, device, dtype and number of threads
-SIDE = {"cpu": 768, "cuda": 8192}  # of the matrices: large enough for the device, small enough for the time
+# Of the matrices: large enough for the device, small enough for the time and for the memory of a card that others share
+# (0.4 GB at most, for which cluster/sharing.py leaves room).
+SIDE = {"cpu": 768, "cuda": 4096}
+SMALLEST = 128
 _TYPES: Mapping[Numbers, torch.dtype] = {
     "fp32": torch.float32,
     "tf32": torch.float32,
@@ -99,23 +102,27 @@ def share_of_peak(flops: float, rows_per_second: float, peak: float) -> float:
     return 3 * flops * rows_per_second / peak
 
 
-def peak_flops(device: torch.device, name: Numbers) -> float:
+def peak_flops(device: torch.device, name: Numbers) -> float | None:
     """FLOPs a second of the best of some products of square matrices in this precision, with torch's threads.
 
     Measured once for a process, in about 0.05 s, so it is what a processor gives to this process at that moment: on a
-    machine that others use as well, it is less than the data sheet's, and shares of it scatter, above 1 too.
+    machine that others use as well, it is less than the data sheet's, and shares of it scatter, above 1 too. Where
+    memory is short, smaller matrices have to do, which reach less; None where there is none for any.
     """
     key = (str(device), name, torch.get_num_threads())
-    if key not in _PEAKS:
-        _PEAKS[key] = _measured(device, name)
-    return _PEAKS[key]
+    side = SIDE.get(device.type, SIDE["cpu"])
+    while key not in _PEAKS and side >= SMALLEST:
+        try:
+            _PEAKS[key] = _measured(device, name, side)
+        except RuntimeError:  # whatever it is: what was trained is not lost for it
+            side //= 2
+    return _PEAKS.get(key)
 
 
 _PEAKS: dict[Hashable, float] = {}
 
 
-def _measured(device: torch.device, name: Numbers) -> float:
-    side = SIDE.get(device.type, SIDE["cpu"])
+def _measured(device: torch.device, name: Numbers, side: int) -> float:
     # Emulated types are a hundred times slower: of their products a strip has to do.
     emulated = name in ("bf16", "fp16") and not unit(device, name)
     rows = side // 64 if emulated else side

@@ -39,14 +39,14 @@ class Trainer:
     """``trainer(candidate, context) -> metrics``; picklable, and the same for every trial of a run.
 
     Metrics: those of the kind of task (metrics.py; of the validation split, after the last epoch), parameters, flops,
-    epochs, rows_per_second (samples, training alone), train_seconds (likewise), share_of_peak (see spent.py),
-    peak_memory (bytes, of training and judging; see memory.peak), and zero-cost scores where asked for (scores/; with
-    no epochs, these and the costs alone). Notes: score_seconds, undefined_scores and why, spent (seconds by phase),
-    peak_flops (a second), dtype and why, fallbacks (to another dtype), compiled and why, where that was thought of,
-    device, batch_size (and why, where it was to fit), micro_batch and why where it is smaller, optimizer,
-    learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm before and after, what
-    modules observed (modules/auxiliary.py); checkpoint where one was written, and continued_from_epoch, or begun_anew
-    and why.
+    epochs, rows_per_second (samples, training alone), train_seconds (likewise), share_of_peak (where a peak could be
+    measured; see spent.py), peak_memory (bytes, of training and judging; see memory.peak), and zero-cost scores where
+    asked for (scores/; with no epochs, these and the costs alone). Notes: score_seconds, undefined_scores and why,
+    spent (seconds by phase), peak_flops (a second), dtype and why, fallbacks (to another dtype), compiled and why,
+    where that was thought of, device, batch_size (and why, where it was to fit), micro_batch and why where it is
+    smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm
+    before and after, what modules observed (modules/auxiliary.py); checkpoint where one was written, and
+    continued_from_epoch, or begun_anew and why.
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
@@ -189,8 +189,9 @@ class Trainer:
         with decided.precision.kernels():
             peak = peak_flops(trial.device, decided.precision.name)
         context.note(peak_flops=peak)
-        share = share_of_peak(trial.costs["flops"], training.spent.rows_per_second, peak)
-        measured = {**training.measured(), "share_of_peak": share, "peak_memory": peak_memory}
+        measured = {**training.measured(), "peak_memory": peak_memory}
+        if peak:
+            measured["share_of_peak"] = share_of_peak(trial.costs["flops"], measured["rows_per_second"], peak)
         return {**metrics, **trial.costs, **measured, **decided.scores}
 
     def _identity(self, trial: Trial) -> Identity:

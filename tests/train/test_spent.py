@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from small_trials import NETWORK
 
+from nas.objective import Context, evaluate
+from nas.records import Succeeded
+from nas.space import Candidate
+from nas.train import DatasetTask, Trainer, TrainSettings, spent
 from nas.train.spent import PHASES, Spent, peak_flops
 
 CPU = torch.device("cpu")
@@ -76,3 +83,25 @@ def test_the_peak_is_measured_once_and_disturbs_nothing(device: torch.device) ->
     began = time.process_time()
     assert peak_flops(device, "bf16") > 0
     assert time.process_time() - began < 1.0, "a type that is emulated takes no longer than others"
+
+
+def test_a_training_is_not_lost_where_memory_is_too_short_to_measure_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The matrices come when all epochs are done; beside others on a card there may be no room for them.
+    monkeypatch.setattr(spent, "_PEAKS", {})
+    monkeypatch.setitem(spent.SIDE, "cpu", 16_384)  # 3 GB
+    threads, before = torch.get_num_threads(), resource.getrlimit(resource.RLIMIT_AS)
+    torch.set_num_threads(1)  # a new thread wants memory, too
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (128 << 20), before[1]))
+    try:
+        assert (peak_flops(CPU, "fp32") or 0.0) > 1e8, "smaller matrices have room"
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        torch.set_num_threads(threads)
+    monkeypatch.setattr(spent, "_PEAKS", {})
+    monkeypatch.setitem(spent.SIDE, "cpu", 1 << 24)  # beyond any address space
+    monkeypatch.setattr(spent, "SMALLEST", 1 << 24)
+    trainer = Trainer(TrainSettings(epochs=1, batch_size=256), DatasetTask(dataset="digits"))
+    outcome = evaluate(trainer, Candidate(NETWORK, {}), Context(0, 1))
+    assert isinstance(outcome, Succeeded) and outcome.notes["peak_flops"] is None
+    assert "rows_per_second" in outcome.metrics and "share_of_peak" not in outcome.metrics
