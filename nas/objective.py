@@ -30,7 +30,7 @@ class Context:
     """What an objective may know of the attempt it runs in.
 
     ``report(step, metrics)`` publishes progress and returns whether to stop now; ``note(dtype="bfloat16")`` records
-    plain-JSON facts that are no metrics.
+    plain-JSON facts that are no metrics, also those of an attempt that is killed later.
 
     Under a scheduler that pauses trials an objective that can go on where it stopped does, in this order: it takes up
     what lies in ``saved``, if that is given; it reports, counting steps from the trial's beginning; and when it is told
@@ -59,6 +59,7 @@ class Context:
     threads: int = 1  # that the objective may use
     deadline: float | None = None  # time.monotonic() at which the attempt is killed
     on_report: Callable[[int, Mapping[str, float]], bool] = lambda step, metrics: False
+    on_note: Callable[[Mapping[str, Any]], None] = lambda facts: None
     notes: dict[str, Any] = field(default_factory=dict)
     until: int | None = None  # the step at which this attempt pauses: ``report`` returns True there
     saved: Path | None = None  # where an earlier attempt of this trial left its state; None: begin anew
@@ -93,6 +94,7 @@ class Context:
                 allowed = "a note is a number, a string, null, or lists and mappings of them"
                 raise TypeError(f"context.note({name}=...) is no plain JSON: {error}; {allowed}") from None
         self.notes.update(plain)
+        self.on_note(plain)
 
 
 Objective = Callable[[Candidate, Context], float | Mapping[str, float]]

@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -19,6 +19,7 @@ from nas.space import Candidate
 
 Heard = Literal["", "stop", "leave"]  # at a report: to end with what it has reached, or to leave its state
 Publish = Callable[[int, Mapping[str, float]], Heard]
+Tell = Callable[[Mapping[str, Any]], None]  # facts that the attempt has just noted
 
 
 def run_attempt(
@@ -26,6 +27,7 @@ def run_attempt(
     attempt: Attempt,
     *,
     publish: Publish,
+    tell: Tell,
     device: str = "cpu",
     threads: int = 1,
     deadline: float | None = None,
@@ -50,7 +52,7 @@ def run_attempt(
             leaving = True
         return leaving
 
-    context = Context(attempt.trial, attempt.seed, device, threads, deadline, report, until=attempt.until)
+    context = Context(attempt.trial, attempt.seed, device, threads, deadline, report, tell, until=attempt.until)
     context.memory, context.halve = memory, attempt.halve
     try:
         context.saved = results.saved_state(attempt)

@@ -1,8 +1,8 @@
 """The warm child process of a worker slot: it runs attempts one after another, until it is told no more or killed.
 
 Over its connection: first a Boot, then Work, an attempt with the moment its deadline ends, and Stop, which an attempt
-sees at its next report; back go Idle (when it waits for work, with its memory), Report and the Outcome. Standard output
-and error of an attempt go to its log.txt, those of the time between to nowhere.
+sees at its next report; back go Idle (when it waits for work, with its memory), Report, Note and the Outcome. Standard
+output and error of an attempt go to its log.txt, those of the time between to nowhere.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
@@ -61,6 +62,11 @@ class Stop:
 class Report:
     step: int
     metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    facts: Mapping[str, Any]  # told at once: a child that is killed has no other way to say them
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +115,22 @@ def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], warn
         return loaded(candidate, context)
 
     def publish(step: int, metrics: Mapping[str, float]) -> Heard:
-        try:
+        with _ending_with_the_worker():
             connection.send(Report(step, {str(name): value for name, value in metrics.items()}))
             while connection.poll():
                 asked.append(connection.recv())
-        except (EOFError, OSError):  # the worker is gone: nothing of this is the candidate's doing
-            os._exit(1)
         words = {one.leave for one in asked if (one.trial, one.attempt) == this}
         return "stop" if False in words else "leave" if words or warned else ""
+
+    def tell(facts: Mapping[str, Any]) -> None:
+        with _ending_with_the_worker():
+            connection.send(Note(facts))
 
     return run_attempt(
         objective,
         work.attempt,
         publish=publish,
+        tell=tell,
         device=boot.device,
         threads=boot.threads,
         deadline=work.deadline,
@@ -129,6 +138,15 @@ def _run(boot: Boot, work: Work, connection: Connection, asked: list[Stop], warn
         fresh=fresh,
         place=place(os.getpid()),
     )
+
+
+@contextlib.contextmanager
+def _ending_with_the_worker() -> Iterator[None]:
+    """Where the connection to it is closed, nothing that follows is the candidate's doing."""
+    try:
+        yield
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 def place(pid: int) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from nas import results
 from nas.cluster.attempts import Heard, run_attempt
@@ -72,6 +73,7 @@ class InlineExecutor:
         if answered:
             return answered[1]
         refused: list[Exception] = []
+        notes: dict[str, Any] = {}
 
         def publish(step: int, metrics: Mapping[str, float]) -> Heard:
             try:
@@ -85,12 +87,12 @@ class InlineExecutor:
 
         self._running, self._heard, self._cancelled = (attempt.trial, attempt.attempt), "", False
         try:
-            return run_attempt(self.objective, attempt, publish=publish, place="inline")
+            return run_attempt(self.objective, attempt, publish=publish, tell=notes.update, place="inline")
         except _CutOff:
             if refused:
                 raise refused[0] from None
-            return Failed("preempted", "cancelled", place="inline")
+            return Failed("preempted", "cancelled", notes=notes, place="inline")
         except SystemExit as error:
-            return Failed("crashed", f"ended with exit code {error.code}", place="inline")
+            return Failed("crashed", f"ended with exit code {error.code}", notes=notes, place="inline")
         finally:
             self._running = None

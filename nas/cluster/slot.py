@@ -4,8 +4,8 @@
     outcome = slot.run(attempt, on_report=print)     one attempt at a time; never raises, never runs past the deadline
 
 What a candidate can do, it can do to its child alone: a deadline, the memory limit or a crash costs that child and
-becomes a Failed. A child is used again only after a success, and retired when its idle memory has grown. The time that
-the worker itself was stopped is not the attempt's.
+becomes a Failed, with what it had noted. A child is used again only after a success, and retired when its idle memory
+has grown. The time that the worker itself was stopped is not the attempt's.
 
 What the machine does is not the candidate's: a child ended by a signal that asks processes to end was preempted. A kill
 of everything (a walltime, a shutdown, a kill in a loop) may reach the child first; so a SIGKILL that was not ours is
@@ -29,12 +29,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
 from nas import results
 from nas.cluster.attempts import recorded
-from nas.cluster.child import Boot, Idle, Report, Stop, Work, host, place, resident
+from nas.cluster.child import Boot, Idle, Note, Report, Stop, Work, host, place, resident
 from nas.cluster.forkserver import ForkServer, ForkServerError
 from nas.cluster.signals import ASKED_TO_END
 from nas.errors import InputError
@@ -208,6 +209,7 @@ class Slot:
         self._between, self._reported = 0.0, started
         child.give(Work(attempt, deadline))
         verdict: tuple[FailureKind, str] | None = None
+        notes: dict[str, Any] = {}
         while True:
             pause = None if verdict else self._pause(deadline)
             looked = time.monotonic()
@@ -218,6 +220,8 @@ class Slot:
                 now = time.monotonic()
                 self._between, self._reported = max(self._between, now - self._reported), now
                 on_report(message.step, message.metrics)
+            elif isinstance(message, Note):
+                notes |= message.facts
             elif isinstance(message, Succeeded | Failed):
                 if isinstance(message, Failed) or verdict:
                     self._child = None
@@ -230,7 +234,9 @@ class Slot:
         self._child = None
         kind, why = verdict or _end(message.status, _oom_kills() > kills)
         seconds, halves = time.monotonic() - started, kind == "out_of_memory" and not attempt.halve
-        failed = Failed(kind, why, _tail(attempt), seconds, fresh=fresh, place=place(child.pid), may_halve=halves)
+        failed = Failed(
+            kind, why, _tail(attempt), seconds, notes, fresh=fresh, place=place(child.pid), may_halve=halves
+        )
         return self._after_death(attempt, failed, to_be_doubted=not verdict and message.status == -signal.SIGKILL)
 
     def _after_death(self, attempt: Attempt, failed: Failed, *, to_be_doubted: bool) -> Outcome:
@@ -238,7 +244,7 @@ class Slot:
         if to_be_doubted and wait([self._server.control], KILLED_TOGETHER):
             self._server.status()  # raises: the fork server ended too. If the worker does, nobody gets here
         if (attempt.trial, attempt.attempt) in self._cancelled:
-            return Failed("preempted", "cancelled", fresh=failed.fresh, place=failed.place)
+            return Failed("preempted", "cancelled", notes=failed.notes, fresh=failed.fresh, place=failed.place)
         # What it wrote before it died is its answer.
         written = results.read_attempt(attempt)
         return written or (failed if failed.kind in MACHINE_FAILURES else recorded(attempt, failed))
@@ -301,14 +307,14 @@ class _Child:
         grown = self.memory - self.first_memory
         return self.attempts > 1 and grown > GROWTH_FLOOR and self.memory > GROWTH * self.first_memory
 
-    def receive(self, timeout: float | None) -> Report | Outcome | Idle | Exited | None:
+    def receive(self, timeout: float | None) -> Report | Note | Outcome | Idle | Exited | None:
         """The next message; None when ``timeout`` seconds passed without one. Raises ForkServerError."""
         if self.exited:
             return self.exited
         ready = wait([self.connection, self.server.control], timeout)
         if self.connection in ready:
             try:
-                message: Report | Outcome | Idle = self.connection.recv()
+                message: Report | Note | Outcome | Idle = self.connection.recv()
             except (EOFError, OSError):
                 self.exited = Exited(self._end_status())
                 return self.exited

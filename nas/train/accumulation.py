@@ -87,6 +87,7 @@ class Accumulation:
     micro: int  # samples that pass at once, at most; but two at least, and three where one would be left over
     noise: NoiseScale | None = None
     halved: str = ""  # why parts became smaller than what was asked for
+    note: Callable[..., None] = lambda **facts: None  # the context's, which hears of it when it happens
     compiled: Callable[[Tensor], Tensor] | None = None  # what passes go through instead of the network itself
     spent: Spent = field(default_factory=lambda: Spent(torch.device("cpu")))
     _parameters: list[nn.Parameter] = field(init=False)
@@ -123,6 +124,11 @@ class Accumulation:
         memory.give_back(device)
         self.micro = (min(samples, self.micro) + 1) // 2
         self.halved = f"out of memory with {samples} at once, {when}"
+        self.note(**self.parts())
+
+    def parts(self) -> dict[str, Any]:
+        """What a record says of parts that are smaller than the batch."""
+        return {"micro_batch": self.micro, "micro_batch_reason": self.halved or "micro_batch was asked for"}
 
     def save(self) -> dict[str, Any]:
         """What training changed of it, the network's own apart."""

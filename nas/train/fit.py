@@ -120,14 +120,9 @@ class Training:
         }
 
     def notes(self, batch: int) -> dict[str, Any]:
-        """What a trial's record says of how batches of this size went through, and of the weights as they stand."""
-        parts, noise = self.accumulation, self.accumulation.noise
-        said: dict[str, Any] = {}
-        if parts.micro < batch:
-            why = parts.halved or "micro_batch was asked for"
-            said = {"micro_batch": parts.micro, "micro_batch_reason": why}
-        if noise:
-            said["noise_scale"] = noise.note(batch)
+        """What a trial's record says of a training with batches of this size, and of the weights as they stand."""
+        noise = self.accumulation.noise
+        said = {"noise_scale": noise.note(batch)} if noise else {}
         norms = {"initial": self.initial_norm, "final": weight_norm(self.network)}
         return {**said, "weight_norm": norms, "spent": self.spent.seconds}
 

@@ -118,6 +118,8 @@ class Trainer:
             if decided.precision.name not in MAY_OVERFLOW:
                 raise
             diverged = str(error)
+        for name in _OF_A_TRAINING:
+            context.notes.pop(name, None)
         # Not within `except`: until it is left, the error's frames hold the network that diverged, and here it would
         # stand in memory beside its successor. For the same reason no network is a variable of this method.
         return self._trained(trial, decided.in_fp32(diverged), context)
@@ -163,6 +165,9 @@ class Trainer:
         training = trial.begin(recipe, decided.precision, compiled=decided.compiled)
         if saved:
             saved.restore(training, trial.device)
+        if training.accumulation.micro < recipe.batch:
+            context.note(**training.accumulation.parts())
+        training.accumulation.note = context.note
         known: dict[str, float] = {**trial.costs, **decided.scores}
         said = {name: known[name] for name in self.reported if name in known}
         memory.forget_peak(trial.device)  # what probes, scores and the reading of a checkpoint took is not its own
@@ -207,6 +212,9 @@ class Trainer:
             "version of the code": checkpoint.code(),
             "kind of device": trial.device.type,
         }
+
+
+_OF_A_TRAINING = ("micro_batch", "micro_batch_reason")  # notes of one that need not be true of the next
 
 
 def _scores(trial: Trial, context: Context) -> dict[str, float]:

@@ -46,6 +46,14 @@ def test_what_a_candidate_does_wrong_is_a_value_and_the_executor_goes_on(executo
     assert isinstance(outcomes[good.trial], Succeeded)
 
 
+def test_what_a_candidate_noted_before_it_ended_its_process_is_in_the_answer(executor, attempt):
+    """Else nobody knows in which precision it trained that crashed, and `nas trial --run-again` would try another."""
+    noted = [{"dtype": "bfloat16", "fallbacks": []}, {"dtype": "float32"}]
+    [answer] = run_all(executor, attempt("leave", notes=noted))
+    assert answer.outcome.kind == "crashed"
+    assert answer.outcome.notes == {"dtype": "float32", "fallbacks": []}
+
+
 def test_an_error_brings_its_traceback(executor, attempt):
     [answer] = run_all(executor, attempt("raise"))
     assert "behaviours.py" in answer.outcome.traceback

@@ -87,6 +87,18 @@ def test_a_deadline_ends_the_child_and_what_it_started(slot, attempt, tmp_path):
     assert not wait_until_gone({int((tmp_path / "pids").read_text()), pid_of(outcome)}, 1)
 
 
+@pytest.mark.parametrize(
+    ("do", "deadline", "kind"),
+    [("sleep", 0.5, "timeout"), ("fill memory", None, "out_of_memory"), ("fault", None, "crashed")],
+)
+def test_what_a_killed_child_had_noted_is_in_its_record(slot, attempt, do, deadline, kind):
+    """A trial that fell back to fp32 and then took too long would else be one of unknown precision."""
+    one = attempt(do, deadline=deadline, notes=[{"dtype": "bfloat16"}, {"dtype": "float32", "fallbacks": ["bf16"]}])
+    outcome = slot.run(one)
+    assert (outcome.kind, outcome.notes) == (kind, {"dtype": "float32", "fallbacks": ["bf16"]})
+    assert results.read_result(one) == (0, outcome)
+
+
 def test_output_of_an_attempt_is_in_its_log_and_nowhere_else(slot, attempt, capfd):
     one, other = attempt("print"), attempt()
     slot.run(one)

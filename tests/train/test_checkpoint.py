@@ -214,6 +214,22 @@ def test_a_training_that_is_killed_for_memory_where_it_goes_on_goes_on_in_halves
     assert notes["micro_batch_reason"] == "out of memory in an earlier attempt"
 
 
+def test_parts_are_noted_when_memory_ends_and_not_when_training_has(files: Path, tmp_path: Path) -> None:
+    # What is killed for its time or memory after that could say nothing of it; nor could an attempt that went on.
+    one = made(files, [{"cramped": {}}, *IMAGES])
+    said: list[dict[str, Any]] = []
+    first = Context(0, 1, until=1, folder=tmp_path, on_note=said.append)
+    first.on_report = lambda step, metrics: said.append({"reported": step}) or False
+    one[0](one[1], first)
+    halved = {"micro_batch": 8, "micro_batch_reason": "out of memory with 16 at once, in step 1"}
+    assert said.index(halved) < said.index({"reported": 1})
+    second = Context(0, 1, saved=tmp_path, on_note=said.append)
+    second.on_report = lambda step, metrics: said.append({"reported": step}) or False
+    said.clear()
+    one[0](one[1], second)
+    assert said.index(halved) < said.index({"reported": 2})
+
+
 def test_what_was_decided_by_measuring_is_not_decided_again(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
