@@ -42,11 +42,11 @@ class Trainer:
     epochs, rows_per_second (samples, training alone), train_seconds (likewise), share_of_peak (where a peak could be
     measured; see spent.py), peak_memory (bytes, of training and judging; see memory.peak), and zero-cost scores where
     asked for (scores/; with no epochs, these and the costs alone). Notes: score_seconds, undefined_scores and why,
-    spent (seconds by phase), peak_flops (a second), dtype and why, fallbacks (to another dtype), compiled and why,
-    where that was thought of, device, batch_size (and why, where it was to fit), micro_batch and why where it is
-    smaller, optimizer, learning_rate, regularisation where there is any, noise_scale where asked for, weight_norm
-    before and after, what modules observed (modules/auxiliary.py); checkpoint where one was written, and
-    continued_from_epoch, or begun_anew and why.
+    spent (seconds by phase), peak_flops (a second), dtype and why, fp32_layers (how many of which kind are not in it),
+    fallbacks (to another dtype), compiled and why, where that was thought of, device, batch_size (and why, where it was
+    to fit), micro_batch and why where it is smaller, optimizer, learning_rate, regularisation where there is any,
+    noise_scale where asked for, weight_norm before and after, what modules observed (modules/auxiliary.py); checkpoint
+    where one was written, and continued_from_epoch, or begun_anew and why.
 
     The same seed, device, number of threads and precision give the same metrics but for times and memory, bit for bit,
     whatever the process trained before. On a GPU this asks cuDNN for deterministic kernels. What diverged in 16 or 8
@@ -168,6 +168,8 @@ class Trainer:
         if training.accumulation.micro < recipe.batch:
             context.note(**training.accumulation.parts())
         training.accumulation.note = context.note
+        if kept := decided.precision.fp32_layers(training.network, trial.device):
+            context.note(fp32_layers=kept)
         known: dict[str, float] = {**trial.costs, **decided.scores}
         said = {name: known[name] for name in self.reported if name in known}
         memory.forget_peak(trial.device)  # what probes, scores and the reading of a checkpoint took is not its own
@@ -214,7 +216,7 @@ class Trainer:
         }
 
 
-_OF_A_TRAINING = ("micro_batch", "micro_batch_reason")  # notes of one that need not be true of the next
+_OF_A_TRAINING = ("fp32_layers", "micro_batch", "micro_batch_reason")  # notes of one that need not be true of the next
 
 
 def _scores(trial: Trial, context: Context) -> dict[str, float]:

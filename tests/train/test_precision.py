@@ -158,6 +158,24 @@ def test_what_a_cpu_computes_slowly_in_bf16_stays_fp32() -> None:
             assert module(given).dtype is torch.bfloat16
 
 
+def test_the_record_counts_the_layers_that_stay_in_fp32() -> None:
+    # "bfloat16" would else be said of networks of which hardly any layer is; in fp32 nothing stays.
+    maps = [{"conv": 8}, {"depthwise_conv": 5}, {"norm": "group"}, {"depthwise_conv": 5}, {"depthwise_conv": 3}]
+    image = network.build(
+        Candidate([*maps, *NETWORK[-3:]], {}), {"channels": 1, "height": 8, "width": 8, "classes": 10}
+    )
+    sequence = [{"embedding": {"units": 8, "vocabulary": 8}}, {"lstm": 8}, {"gru": 8}, {"attention": 2}]
+    text = network.build(Candidate(sequence, {}), {"kind": "language_model", "length": 6, "vocabulary": 8})
+    fp16, fp32 = Precision("fp16", "for the test"), Precision("fp32", "for the test")
+    assert fp16.fp32_layers(image, CPU) == {"depthwise_conv": 2, "group_norm": 1}
+    assert fp16.fp32_layers(text, CPU) == {"lstm": 1, "gru": 1, "attention": 1}
+    assert fp32.fp32_layers(image, CPU) == fp16.fp32_layers(image, torch.device("cuda")) == {}
+    _, notes = trained([*maps[:3], *NETWORK[-3:]], epochs=1, precision="bf16")
+    assert notes["fp32_layers"] == {"depthwise_conv": 1, "group_norm": 1}
+    _, notes = trained([*OVERFLOWING, {"norm": "layer"}], epochs=1, precision="fp16")
+    assert notes["dtype"] == "float32" and "fp32_layers" not in notes, "it was of the half that diverged"
+
+
 def test_double_precision_is_double_throughout() -> None:
     # A single fp32 product on the way would make it fp32 with the price of fp64.
     torch.manual_seed(1)

@@ -9,11 +9,12 @@
     fp64    weights, maps and loss in double precision; judged in fp32
 
 Maps are kept in channels_last order in every precision: it is not slower. What a CPU takes longer for in 16 bits than
-in 32, or has no kernel for, stays in fp32 there.
+in 32, or has no kernel for, stays in fp32 there, which a trial's record says.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -75,10 +76,17 @@ class Precision:
         if self.name == "fp8":
             for layer in float8.eligible(network):
                 layer.forward = float8.in_float8(layer)  # type: ignore[assignment, method-assign]
-        if device.type == "cpu" and self.name in _AUTOCAST:
-            for module in network.modules():
-                if _better_in_fp32(module, self.name):
-                    module.forward = _in_fp32(module.forward)
+        for module, _ in self._kept_in_fp32(network, device):
+            module.forward = _in_fp32(module.forward)
+
+    def fp32_layers(self, network: nn.Module, device: torch.device) -> dict[str, int]:
+        """How many layers of each kind stay in fp32 on this device, by their words in a space."""
+        return dict(Counter(word for _, word in self._kept_in_fp32(network, device)))
+
+    def _kept_in_fp32(self, network: nn.Module, device: torch.device) -> list[tuple[nn.Module, str]]:
+        if device.type != "cpu" or self.name not in _AUTOCAST:
+            return []
+        return [(module, word) for module in network.modules() if (word := _better_in_fp32(module, self.name))]
 
     def outputs(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """A pass through the adapted network, or what it was compiled to: outputs in fp32, or fp64, so that a loss of
@@ -112,19 +120,26 @@ def _in_double(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
     return tuple(x.double() if x.is_floating_point() else x for x in inputs)
 
 
-def _better_in_fp32(module: nn.Module, name: Numbers) -> bool:
-    """Whether a CPU takes 2 to 4 times as long for it in bf16 as in fp32, forward and backward together (torch 2.13,
-    AMX): group norm in channels_last order, depthwise convolutions but for those of 3x3, torch's attention without a
-    mask, and GRUs that are not wide (whose steps are computed one by one; an LSTM's are fused). And LSTMs where torch
-    has no such kernel and raises: in fp16, and on CPUs without native bf16.
+def _better_in_fp32(module: nn.Module, name: Numbers) -> str:
+    """What a space calls the layer, if a CPU takes 2 to 4 times as long for it in bf16 as in fp32, forward and backward
+    together (torch 2.13, AMX); else "". Group norm in channels_last order, depthwise convolutions but for those of 3x3,
+    torch's attention without a mask (between its linear layers), and GRUs that are not wide (whose steps are computed
+    one by one; an LSTM's are fused). And LSTMs where torch has no such kernel and raises: in fp16, and on CPUs without
+    native bf16.
     """
-    if isinstance(module, RecurrentModule):
-        if isinstance(module.cell, nn.LSTM):
-            return name == "fp16" or not unit(torch.device("cpu"), "bf16")
-        return module.cell.hidden_size <= 128
-    if isinstance(module, nn.Conv2d):
-        return module.groups == module.in_channels > 1 and module.kernel_size != (3, 3)
-    return isinstance(module, nn.GroupNorm | Everything)
+    match module:
+        case RecurrentModule(cell=nn.LSTM()):
+            return "lstm" if name == "fp16" or not unit(torch.device("cpu"), "bf16") else ""
+        case RecurrentModule(cell=cell):
+            return "gru" if cell.hidden_size <= 128 else ""
+        case nn.Conv2d():
+            slow = module.groups == module.in_channels > 1 and module.kernel_size != (3, 3)
+            return "depthwise_conv" if slow else ""
+        case nn.GroupNorm():
+            return "group_norm"
+        case Everything():
+            return "attention"
+    return ""
 
 
 def _in_fp32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
