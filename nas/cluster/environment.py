@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
+from pathlib import Path
 
 # Keep freed memory in the process: with the trimming that Dask's nannies ask for (64 KiB), or glibc's own (128 KiB),
 # training on a CPU spends half its time on page faults. Bytes.
@@ -13,6 +15,28 @@ MALLOC = {
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"  # the folder in which torch keeps what it compiled
+HERE = Path("/var/tmp")  # on a disk of this host, and swept when nobody has used it for weeks
+
+
+def compiled(environ: Mapping[str, str]) -> dict[str, str]:
+    """One such folder for all of a user's workers on a host, of this run and the next. Nothing, where the environment
+    names another, or there can be none that is this user's alone: it holds programs.
+
+    Torch's own is in TMPDIR, of which many batch systems give each job one and remove it with the job. Not in the run's
+    folder, which holds no programs and may lie on a network disk; nor at home, which nobody sweeps, and where hosts of
+    other processors would take each other's programs.
+    """
+    folder = HERE / f"nas-compiled-{os.getuid()}"
+    if COMPILED in environ:
+        return {}
+    try:
+        folder.mkdir(0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return {}
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return {COMPILED: str(folder)} if ours else {}
 
 
 def settings(threads: int) -> dict[str, str]:

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
+from nas.cluster.environment import compiled
 from nas.cluster.signals import TERMINAL, WARNINGS, die_with_parent, leave_to_driver, wake_when_parent_ends
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from nas.cluster.forkserver import main; main()"
@@ -46,6 +47,7 @@ class ForkServer:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, *arguments],
+                env={**os.environ, **compiled(os.environ)},  # from the beginning: importing torch settles it
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a terminal's Ctrl-C is for the driver alone

@@ -9,7 +9,7 @@
 
 Compiled is what training passes through. Weights, statistics and names stay the plain network's, which is also what
 judges, is paused, averaged and exported. Torch keeps what was compiled in a folder of each user and host, for all slots
-of a run and the next run too; not in the run's folder, as it holds programs and pickles.
+of a run and the next run too (cluster/environment.py); not in the run's folder, as it holds programs and pickles.
 
 Left out: CUDA graphs, which want every tensor of a step in its place, also after an end of memory; compiling blocks one
 by one, as each candidate's are others. Written without a GPU: TYPICAL is an estimate until one measures.

@@ -14,6 +14,7 @@ from behaviours import behave
 from process_tree import alive, descendants, wait_until_gone
 
 from nas import results
+from nas.cluster import environment
 from nas.cluster.attempts import recorded
 from nas.cluster.slot import Slot, pickled
 from nas.errors import InputError
@@ -36,6 +37,37 @@ def test_a_child_is_used_again_after_a_success_and_only_then(slot, attempt):
     assert [outcome.fresh for outcome in outcomes] == [True, False, False, True]
     assert len({pid_of(outcome) for outcome in outcomes[:3]}) == 1
     assert pid_of(outcomes[3]) != pid_of(outcomes[2])
+
+
+def test_children_keep_what_torch_compiles_in_one_folder_whatever_their_tmpdir(attempt, tmp_path, monkeypatch):
+    """Batch systems give each job a TMPDIR: every worker of a host would compile what the one beside it has."""
+    monkeypatch.setattr(environment, "HERE", tmp_path)
+    monkeypatch.delenv(environment.COMPILED, raising=False)  # torch sets it, too, where it was imported
+    look = pickled(lambda candidate, context: context.note(kept=os.environ["TORCHINDUCTOR_CACHE_DIR"]) or 1.0)
+    kept = []
+    for job in ("1", "2"):
+        monkeypatch.setenv("TMPDIR", str(tmp_path / job))
+        own = Slot(look, preload=["torch._dynamo"] if job == "2" else ())
+        try:
+            kept.append(own.run(attempt()).notes["kept"])
+        finally:
+            own.close()
+    shared = tmp_path / f"nas-compiled-{os.getuid()}"
+    assert kept == [str(shared)] * 2
+    assert shared.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_child_runs_programs_from_a_folder_that_is_not_this_users_alone(tmp_path, monkeypatch):
+    """Everybody can write where it lies; and who names a folder gets that one."""
+    monkeypatch.setattr(environment, "HERE", tmp_path)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / f"nas-compiled-{os.getuid()}").symlink_to("theirs")
+    assert environment.compiled({}) == {}
+    monkeypatch.setattr(environment, "HERE", tmp_path / "nowhere")
+    assert environment.compiled({}) == {}
+    monkeypatch.setattr(environment, "HERE", tmp_path / "theirs")
+    assert environment.compiled({environment.COMPILED: "mine"}) == {}
+    assert list(environment.compiled({})) == [environment.COMPILED]
 
 
 def test_an_attempt_that_wants_a_fresh_child_gets_one(slot, attempt):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import pytest
 import torch
 from small_trials import NETWORK, TIMES
 
+from nas.cluster import environment
+from nas.cluster.slot import Slot, pickled
 from nas.objective import Context
+from nas.records import Attempt, Succeeded
 from nas.space import Candidate
 from nas.train import DatasetTask, Trainer, TrainSettings, compiling
 from nas.train.compiling import TYPICAL, VAIN, Cost, vain
@@ -100,10 +105,45 @@ def test_it_is_tried_where_trying_in_vain_would_cost_little():
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_torch_s_own_compiler_trains_to_the_same_accuracy_or_is_said_to_be_missing():
-    """The only test in which a compiler runs: that what torch offers is still called as it wants to be."""
+    """That what torch offers is still called as it wants to be."""
     network: list[Any] = [{"flatten": {}}, {"linear": 16}, {"activation": "relu"}, {"linear": 10}]
     plain, _ = trained(network, compile="off", precision="fp32", epochs=3)
     fast, context = trained(network, compile="on", precision="fp32", epochs=3)
     assert context.notes["compiled"] or "compiling raised" in context.notes["compile_reason"]
     assert fast["accuracy"] == pytest.approx(plain["accuracy"], abs=0.02)
     assert torch.isfinite(torch.tensor(fast["loss"]))
+
+
+def compiles(candidate: Candidate, context: Context) -> Mapping[str, float]:
+    """How much of it was found in torch's cache."""
+    from torch._dynamo.utils import counters
+
+    network = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    compiling.compiled(network)(torch.ones(4, 8)).sum().backward()
+    counts = {name: count for group in ("inductor", "aot_autograd") for name, count in counters[group].items()}
+    return {
+        ending: sum(count for name, count in counts.items() if name.endswith(f"cache_{ending}"))
+        for ending in ("hit", "miss")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch's compiler for CPUs wants g++")
+def test_what_one_worker_compiled_the_one_beside_it_takes_from_it(monkeypatch, tmp_path):
+    """Else each slot of a host compiles every shape anew, for as long as a trial may take."""
+    monkeypatch.setattr(environment, "HERE", tmp_path)
+    monkeypatch.delenv(environment.COMPILED, raising=False)
+    found = []
+    for number in range(2):
+        own = tmp_path / f"tmpdir-{number}"
+        own.mkdir()
+        monkeypatch.setenv("TMPDIR", str(own))
+        slot = Slot(pickled(compiles), preload=["nas.train.compiling"])
+        try:
+            outcome = slot.run(Attempt("run", number, 0, {"architecture": []}, "hash", 7, str(tmp_path / f"{number}")))
+        finally:
+            slot.close()
+        assert isinstance(outcome, Succeeded), outcome
+        found.append((outcome.metrics["hit"] > 0, outcome.metrics["miss"] > 0))
+    assert found == [(False, True), (True, False)]
