@@ -372,8 +372,8 @@ def test_what_would_take_long_is_not_tried(one: Work) -> None:
 
 def test_the_fastest_is_chosen_and_a_shape_class_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # A run of a thousand trials would else spend minutes on finding out the same.
-    monkeypatch.setattr(probe, "_DECIDED", {})
-    monkeypatch.setattr(probe, "timed", lambda work, names: {"fp32": 1e-3, "bf16": 5e-4})
+    monkeypatch.setattr(probe, "_TIMED", {})
+    monkeypatch.setattr(probe, "timed", lambda work, names, limit: {"fp32": 1e-3, "bf16": 5e-4})
     first = probe.decided(small(), ("fp32", "bf16"))
     assert first == Precision("bf16", "auto: a step takes fp32 1 ms, bf16 0.5 ms")
     monkeypatch.setattr(probe, "timed", None)
@@ -391,7 +391,7 @@ def test_the_fastest_is_chosen_and_a_shape_class_is_probed_once(monkeypatch: pyt
 def test_auto_probes_small_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     # On a device with native bf16 a rule is enough for large steps; casting may cost small ones more than it saves.
     monkeypatch.setattr(choice, "unit", lambda device, name: "amx_bf16" if name == "bf16" else "")
-    monkeypatch.setattr(probe, "_DECIDED", {})
+    monkeypatch.setattr(probe, "_TIMED", {})
     large = work(small().network, (64,), 1024, 1e9)
     assert choose(CPU, "auto", large) == Precision("bf16", "auto: amx_bf16 computes bf16 natively")
     assert choose(CPU, "auto", small()).reason.startswith("auto: a step takes fp32 ")
@@ -422,7 +422,11 @@ def test_fp8_says_why_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = choose(CPU, "fp8", small())
     assert chosen.name == "bf16" and "no linear layer has at least 1,024 features" in chosen.fallbacks[0]
     large = work(nn.Sequential(nn.Linear(1024, 1024)), (1024,), 16, 2e6)
-    monkeypatch.setattr(probe, "timed", lambda work, names: {"bf16": 1e-3, "fp8": 2e-3})
+    monkeypatch.setattr(probe, "_TIMED", {})
+    monkeypatch.setattr(probe, "timed", lambda work, names, limit: {"bf16": 1e-3, "fp8": 2e-3})
     assert choose(CPU, "fp8", large).fallbacks == ("fp8 -> bf16: a step takes 2 ms in fp8, 1 ms in bf16",)
-    monkeypatch.setattr(probe, "timed", lambda work, names: {"bf16": 2e-3, "fp8": 1e-3})
+    monkeypatch.setattr(probe, "_TIMED", {})
+    monkeypatch.setattr(probe, "timed", lambda work, names, limit: {"bf16": 2e-3, "fp8": 1e-3})
     assert choose(CPU, "fp8", large) == Precision("fp8", "fp8 was asked for; a step takes 1 ms, in bf16 2 ms")
+    monkeypatch.setattr(probe, "timed", None)  # a shape class is timed once: half a second is much of a small trial
+    assert choose(CPU, "fp8", large).reason.endswith("in bf16 2 ms, timed for an earlier trial of this shape")

@@ -1,4 +1,5 @@
-"""Which precision trains a network fastest: a few of its own steps are timed, in at most half a second.
+"""Which precision trains a network fastest: a few of its own steps are timed, in at most half a second, the building
+of the network to be tried included.
 
 A copy of the network is trained on (forward and backward, no step of the optimizer), so that the trial's own weights,
 statistics and random numbers are as if nothing had been tried. Two samples come first, then eight times as many each
@@ -58,23 +59,28 @@ class Work:
 
 
 def decided(work: Work, names: Sequence[Numbers]) -> Precision | None:
-    """The fastest, with what was measured as its reason; None where there was no time. Asked once for a shape class."""
-    key = (shape_class(work), *names)
-    known = key in _DECIDED
-    if not known:
-        _DECIDED[key] = _fastest(timed(work, names), names[0])
-    name, measured = _DECIDED[key]
-    if name is None:
+    """The fastest, with what was measured as its reason; None where there was no time."""
+    seconds, earlier = timed_once(work, names)
+    if not seconds:
         return None
-    return Precision(name, f"auto: {measured}{', timed for an earlier trial of this shape' if known else ''}")
+    name, measured = _fastest(seconds, names[0])
+    return Precision(name, f"auto: {measured}{earlier}")
 
 
-_DECIDED: dict[Hashable, tuple[Numbers | None, str]] = {}
+def timed_once(work: Work, names: Sequence[Numbers]) -> tuple[Mapping[Numbers, float], str]:
+    """``timed``, once for a shape class; and the words that say so, where it was for another trial."""
+    began = time.perf_counter()
+    key = (shape_class(work), *names)  # for which the network is built
+    earlier = ", timed for an earlier trial of this shape" if key in _TIMED else ""
+    if not earlier:
+        _TIMED[key] = timed(work, names, SECONDS - (time.perf_counter() - began))
+    return _TIMED[key], earlier
 
 
-def _fastest(seconds: Mapping[Numbers, float], first: Numbers) -> tuple[Numbers | None, str]:
-    if first not in seconds:
-        return None, ""
+_TIMED: dict[Hashable, Mapping[Numbers, float]] = {}
+
+
+def _fastest(seconds: Mapping[Numbers, float], first: Numbers) -> tuple[Numbers, str]:
     best = min(seconds, key=lambda name: seconds[name])
     measured = ", ".join(
         f"{name} {took * 1e3:.3g} ms" if math.isfinite(took) else f"{name} longer" for name, took in seconds.items()
