@@ -3,11 +3,17 @@
     python benchmarks/by_hand.py [--spaces digits ...] [--data DIR] [--seconds 0.6] [--rounds 5] [--all]
 
 By hand: a bare training loop (forward, backward, a fused optimizer's step, on batches that lie ready), timed over a
-grid of threads, precision, memory layout and batch; ``--seconds`` for each point. A setting is worth its rows per
-second *and core*: what leaves a core free leaves it to another trial. The trainer trains as a search would have it:
-one thread for a slot, precision auto, channels_last, and a batch of 256 or ``fit``. The grid's batches leave an epoch
-16 steps, as ``fit`` keeps to: what is faster with fewer does not learn. Then the best of the grid and the trainer take
-turns, so that the best's luck in the grid is not held against the trainer; medians of the rounds.
+grid of threads, precision, memory layout and batch; ``--seconds`` for each point. The trainer trains as a search would
+have it: one thread for a slot, precision auto, channels_last, and a batch of 256 or ``fit``. It decides precision,
+layout and batch; the threads of a slot are the cluster's to say (``threads``, 1), and it never chooses them.
+
+Two ratios. *Per core*, to the best by rows per second and core: what a search with a slot for each core loses, as what
+leaves a core free leaves it to another trial; two threads that make 1.6 times the rows count as 0.8. *Alone*, the plain
+ratio of rows per second to the fastest whatever its threads: what a trial loses that has the whole machine to itself.
+
+The grid's batches leave an epoch 16 steps, as ``fit`` keeps to: what is faster with fewer does not learn. Then the best
+of the grid and the trainer take turns, so that the best's luck in the grid is not held against the trainer; medians of
+the rounds.
 
 Each network is the one of median FLOPs among nine drawn from the space. Both sides have the malloc settings that a
 search's workers have. Times are of the clock: run it where nothing else runs. ``--all`` prints the whole grid.
@@ -160,20 +166,25 @@ def compare(name: str, task: Task, given: argparse.Namespace) -> None:
         for point, speed in sorted(grid.items(), key=lambda one: -one[1]):
             print(f"    {speed:9,.0f}  {point}")
     best = max(grid, key=lambda point: grid[point])
+    fastest = max(grid, key=lambda point: grid[point] * point.threads)
     print(f"\n{name}: {task.candidate.one_line()}")
-    print(f"  best by hand: {best}")
+    print(f"  best by hand per core: {best}; alone: {fastest}")
     for batch in (256, "fit"):
-        ratios, chosen = [], ""
+        per_core, alone, chosen = [], [], ""
         for _ in range(given.rounds):
-            theirs = by_hand(task, best, given.seconds)
+            theirs = {point: by_hand(task, point, given.seconds) for point in {best, fastest}}
             mine, chosen = ours(task, batch, given.seconds, grid[best])
-            ratios.append(mine / theirs)
-        low, high = min(ratios), max(ratios)
+            per_core.append(mine / theirs[best])
+            alone.append(mine / (theirs[fastest] * fastest.threads))
         print(
-            f"  batch_size: {batch}: {statistics.median(ratios):.2f} of the best ({low:.2f} to {high:.2f}, "
-            f"n = {given.rounds}); {chosen}",
+            f"  batch_size: {batch}: {_spread(per_core)} of the best per core, {_spread(alone)} alone, "
+            f"n = {given.rounds}; {chosen}",
             flush=True,
         )
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":
