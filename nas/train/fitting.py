@@ -5,7 +5,7 @@ have too few steps to learn by, or where the time for it is up. As speeds are me
 under another load, may choose another batch; the choice and its reason are recorded.
 
 What fits: a GPU raises where its memory ends. A slot kills whoever has more resident than it allows, so on a CPU a size
-is passed only where twice of what half of it took is still allowed; the least in any case.
+is passed only where GROWTH times what half of it took is still allowed; the least in any case.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from nas.train.settings import SMALLEST_FIT
 LEAST_GAIN = 1.05  # in samples a second, for a larger batch
 LEAST_STEPS = 16  # of an epoch
 MOST_SECONDS = 2.0  # for all of it; a pass that has begun ends
+GROWTH = 3  # of what passes have resident, at most, from one size to the next: twice, and the holes that malloc leaves
 KEPT = 3  # numbers for each weight that training has beside a pass's: the optimizer's, two at most, and the average's
 Speed = Callable[[int], float | None]  # samples a second with a batch; None where it does not fit
 
@@ -87,10 +88,10 @@ def within(limit: int, speed: Speed) -> Speed:
         memory.give_back(host)  # else what is freed is resident still, and hides what the next one takes
         memory.forget_peak(host)
         before = memory.peak(host)
-        if taken and before + 2 * taken > limit:
+        if taken and before + GROWTH * taken > limit:
             return None
         reached = speed(batch)
-        taken = memory.peak(host) - before
+        taken = max(taken, memory.peak(host) - before)
         return reached
 
     return measured
