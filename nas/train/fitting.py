@@ -85,8 +85,7 @@ def within(limit: int, speed: Speed) -> Speed:
 
     def measured(batch: int) -> float | None:
         nonlocal taken
-        memory.give_back(host)  # else what is freed is resident still, and hides what the next one takes
-        memory.forget_peak(host)
+        memory.forget_peak(host)  # gives back what is free, which else would hide what the next size takes
         before = memory.peak(host)
         if taken and before + GROWTH * taken > limit:
             return None

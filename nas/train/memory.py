@@ -16,7 +16,7 @@ def forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        ctypes.CDLL(None).malloc_trim(0)  # what is free stays resident else: workers have malloc keep it
+        give_back(device)  # what is free stays resident else: workers have malloc keep it
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:  # forbidden in some sandboxes: the peak is then that of the process
