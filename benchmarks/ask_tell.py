@@ -13,9 +13,9 @@ Three tables, on a space of 20 unordered choices of 5, one thread:
                parameter, and where the whole trial is added at once. With the time inside fsync alone, beside the whole
 
 Rewards are a sum over the choices, and say how long a trial took, as where a search ends by time: rl has a second model
-to fit then. rl and evolution live through the recorded part themselves, up to 10,000 trials;
-beyond, rl's is told to a controller that does not think (no pool, no steps), whose state the measured one takes over,
-and lives with for two thoughts. Optuna gets it by ``began`` and ``tell``, as on a resume, or bare by add_trials. A row
+to fit then. rl and evolution live through the recorded part themselves, up to 10,000 trials; beyond, rl's is told to a
+controller that does not think (no pool, no steps), whose state the measured one takes over, and lives with for two
+thoughts. Optuna gets it by ``began`` and ``tell``, as on a resume, or bare by add_trials. A row
 stops after ``--seconds`` of processor time, but not before three trials: ``n`` says how many there were.
 RL thinks in one tell of 128, then for some tenths of a second: that is in its mean and is its longest, not its p99.
 """
